@@ -1,0 +1,120 @@
+"""Detectors' keypoint orders, and how each becomes the model's Human3.6M-17 input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import numpy as np
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.types import Floats
+
+# Each model joint is the mean of the first of these groups that a layout has in full.
+# Other joints of the same name are taken as they are.
+_DERIVED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "pelvis": (("pelvis",), ("left_hip", "right_hip")),
+    "thorax": (("thorax",), ("neck",), ("left_shoulder", "right_shoulder")),
+    "spine": (("spine",), ("left_hip", "right_hip", "left_shoulder", "right_shoulder")),
+    "neck_nose": (("neck_nose",), ("nose",), ("upper_neck",)),
+    "head_top": (("head_top",), ("left_eye", "right_eye")),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A named keypoint order. ``weights`` (17, J): row j gives model joint j as a mean of the layout's keypoints."""
+
+    name: str
+    joints: tuple[str, ...]
+    weights: Floats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        weights = np.zeros((skeleton.J, len(self.joints)), np.float32)
+        for row, joint in zip(weights, skeleton.JOINTS, strict=True):
+            groups = _DERIVED.get(joint, ((joint,),))
+            for group in groups:
+                if all(g in self.joints for g in group):
+                    for g in group:
+                        row[self.joints.index(g)] = 1 / len(group)
+                    break
+        weights.flags.writeable = False
+        object.__setattr__(self, "weights", weights)
+
+
+def _both(*names: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{n}" for n in names for side in ("left", "right"))
+
+
+def _side(side: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{n}" for n in names)
+
+
+_COCO = ("nose", *_both("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
+_ARMS = (*_side("right", "shoulder", "elbow", "wrist"), *_side("left", "shoulder", "elbow", "wrist"))
+_LEGS = (*_side("right", "hip", "knee", "ankle"), *_side("left", "hip", "knee", "ankle"))
+_FEET = (*_side("left", "big_toe", "small_toe", "heel"), *_side("right", "big_toe", "small_toe", "heel"))
+_MEDIAPIPE_FACE = (
+    "nose",
+    *_side("left", "eye_inner", "eye", "eye_outer"),
+    *_side("right", "eye_inner", "eye", "eye_outer"),
+    *_both("ear", "mouth"),
+)
+_MEDIAPIPE_BODY = _both(
+    "shoulder", "elbow", "wrist", "pinky", "index", "thumb", "hip", "knee", "ankle", "heel", "foot_index"
+)
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout("h36m_17", skeleton.JOINTS),
+        Layout("coco_17", _COCO),
+        Layout("body_25", ("nose", "neck", *_ARMS, "pelvis", *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear", *_FEET)),
+        Layout("openpose_18", ("nose", "neck", *_ARMS, *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear")),
+        # hri_msgs/Skeleton2D cites OpenPose's order but puts the left eye and ear first.
+        Layout("hri_18", ("nose", "neck", *_ARMS, *_LEGS, "left_eye", "right_eye", "left_ear", "right_ear")),
+        Layout("halpe_26", (*_COCO, "head_top", "neck", "pelvis", *_both("big_toe", "small_toe", "heel"))),
+        Layout("mediapipe_33", (*_MEDIAPIPE_FACE, *_MEDIAPIPE_BODY)),
+        Layout(
+            "mpii_16",
+            (
+                *_side("right", "ankle", "knee", "hip"),
+                *_side("left", "hip", "knee", "ankle"),
+                *("pelvis", "thorax", "upper_neck", "head_top"),
+                *_side("right", "wrist", "elbow", "shoulder"),
+                *_side("left", "shoulder", "elbow", "wrist"),
+            ),
+        ),
+    )
+}
+
+
+def nearest(value: str, known: Sequence[str]) -> str:
+    """An error message's ending: the closest valid name, then all of them."""
+    close = get_close_matches(value, known, 1, 0.4)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
+
+
+def get(name: str) -> Layout:
+    """The layout of that name; ValueError naming the nearest one otherwise."""
+    if name not in LAYOUTS:
+        raise ValueError(f"layout {name!r} is unknown; {nearest(name, tuple(LAYOUTS))}")
+    return LAYOUTS[name]
+
+
+def to_model_joints(layout: Layout, points: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    """Put a detector's keypoints in the model's joint order.
+
+    points (…, J, C) pixels, scores (…, J) -> points (…, 17, C) and scores (…, 17), float32.
+    A model joint made of several keypoints is their mean and takes their lowest score; it is NaN with
+    score 0 when one of them is missing (NaN, or score 0) or the layout has no such joint.
+    """
+    seen = np.isfinite(points).all(-1) & (scores > 0)
+    points = np.where(seen[..., None], points, 0)
+    uses = layout.weights > 0
+    lowest = np.where(uses, np.where(seen, scores, 0)[..., None, :], np.inf).min(-1)
+    lowest = np.where(uses.any(-1), lowest, 0).astype(np.float32)
+    out = (layout.weights @ points).astype(np.float32)
+    out[lowest <= 0] = np.nan
+    return out, lowest

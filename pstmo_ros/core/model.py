@@ -1,0 +1,257 @@
+"""STMO (paper section 3.3): spatial encoding, temporal encoding and many-to-one aggregation, in one file.
+
+B people, N frames, J = 17 joints, C = 2 coordinates, d channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.window import WindowSpec
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What fixes the architecture. Defaults are P-STMO-S at N = 27; P-STMO has depth 4 (paper A.2)."""
+
+    frames: int = 27
+    stride: int = 3
+    rate_hz: float = 50.0
+    depth: int = 3
+    dim: int = 256
+    heads: int = 8
+    dropout: float = 0.1
+    centred: bool = False  # ours: look straight at the person, at one size (see Centring); needs rays as input
+
+    def __post_init__(self) -> None:
+        levels = round(math.log(max(self.frames, 1), 3))
+        if levels < 1 or 3**levels != self.frames:
+            raise ValueError(f"frames is {self.frames}; MOFA strides by 3, so give a power of 3 (27, 81, 243)")
+        if self.stride < 1 or not self.rate_hz > 0:
+            raise ValueError(f"stride is {self.stride} and rate_hz {self.rate_hz}; give positive numbers")
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> ModelConfig:
+        """From a plain dict; ValueError names unknown keys."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := set(values) - known:
+            raise ValueError(f"unknown model settings {sorted(unknown)}; known: {', '.join(sorted(known))}")
+        return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def mofa_levels(self) -> int:
+        """Strided layers in MOFA: K = log3(N)."""
+        return round(math.log(self.frames, 3))
+
+    @property
+    def window(self) -> WindowSpec:
+        """The time grid of the input; the centre frame is the target."""
+        return WindowSpec(self.frames, self.stride, self.rate_hz, self.frames // 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, (B, N, d) -> (B, N, d), with one fused projection for query, key and value."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # (B, heads, N, d/heads)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out(y.transpose(1, 2).reshape(b, n, d))
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm Transformer encoder layer, (B, N, d) -> (B, N, d)."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_1, self.attention = nn.LayerNorm(dim, eps=1e-6), Attention(dim, heads, dropout)
+        self.norm_2 = nn.LayerNorm(dim, eps=1e-6)
+        self.up, self.down = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop(self.attention(self.norm_1(x)))
+        return x + self.drop(self.feed_forward(self.norm_2(x)))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.down(self.drop(F.relu(self.up(x))))
+
+
+class StridedLayer(EncoderLayer):
+    """Encoder layer whose feed-forward strides by 3, (B, N, d) -> (B, N/3, d)."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__(dim, heads, dropout)
+        # A 3-tap convolution with stride 3 and padding 1 is a linear map of three neighbours.
+        self.down = nn.Linear(3 * 2 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop(self.attention(self.norm_1(x)))
+        y = self.drop(F.relu(self.up(self.norm_2(x))))
+        b, n, c = y.shape
+        y = F.pad(y, (0, 0, 1, 0))[:, :n].reshape(b, n // 3, 3 * c)  # frames (-1, 0, 1), (2, 3, 4), …
+        return x[:, ::3] + self.drop(self.down(y))
+
+
+class SEM(nn.Module):
+    """Spatial encoding: an MLP block over one frame's joints, (B, N, 17, C) -> (B, N, d)."""
+
+    def __init__(self, channels: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        hidden = 2 * dim
+        self.fc_1, self.norm_1 = nn.Linear(skeleton.J * channels, hidden), nn.BatchNorm1d(hidden)
+        self.block_1, self.block_norm_1 = nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden)
+        self.block_2, self.block_norm_2 = nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden)
+        self.fc_2 = nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n = x.shape[:2]
+        x = self._activate(self.norm_1(self.fc_1(x.reshape(b * n, -1))))
+        y = self._activate(self.block_norm_1(self.block_1(x)))
+        x = x + self._activate(self.block_norm_2(self.block_2(y)))
+        return self.fc_2(x).view(b, n, -1)
+
+    def _activate(self, x: Tensor) -> Tensor:
+        return self.drop(F.leaky_relu(x, 0.2))
+
+
+class PoseHead(nn.Module):
+    """Linear read-out of poses, (B, N, d) -> (B, N, 17, C)."""
+
+    def __init__(self, dim: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.norm, self.fc = nn.BatchNorm1d(dim), nn.Linear(dim, skeleton.J * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        return self.fc(self.norm(x.reshape(b * n, d))).view(b, n, skeleton.J, self.channels)
+
+
+class TEM(nn.Module):
+    """Temporal encoding: a Transformer over the frames, (B, N, d) -> (B, N, d)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.frames, config.dim))
+        self.drop = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(EncoderLayer(config.dim, config.heads, config.dropout) for _ in range(config.depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(x + self.position)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class MOFA(nn.Module):
+    """Many-to-one frame aggregation by strided layers, (B, N, d) -> (B, 1, d)."""
+
+    POSITIONED_LAYERS = 3  # later layers get no position embedding, as in the authors' checkpoints
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        c = config
+        self.positions = nn.ParameterList(
+            nn.Parameter(0.02 * torch.randn(1, c.frames // 3**k, c.dim)) for k in range(min(c.mofa_levels, self.POSITIONED_LAYERS))
+        )
+        self.layers = nn.ModuleList(StridedLayer(c.dim, c.heads, c.dropout) for _ in range(c.mofa_levels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for k, layer in enumerate(self.layers):
+            if k < len(self.positions):
+                x = x + self.positions[k]
+            x = layer(x)
+        return x
+
+
+class Centring(nn.Module):
+    """Turns the camera towards the person and scales them to one size, so that the network meets neither.
+
+    The turn is the smallest rotation that brings the centre of the target frame's joints onto the optical axis,
+    the same for the whole window; poses are turned back by ``restore``. Joints of other frames count only
+    when the target frame has none.
+    """
+
+    OTHER_FRAMES = 1e-3
+    SMALLEST = 0.02  # as a ray: a person at about 40 m
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        weights = torch.full((1, config.frames, 1, 1), self.OTHER_FRAMES)
+        weights[:, config.window.target] = 1
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and rotations (B, 3, 3)."""
+        seen = ~torch.isnan(rays)
+        weights = torch.where(seen, self.weights, 0.0)
+        total = weights.sum((1, 2)).clamp(min=1e-6)
+        rays = torch.where(seen, rays, 0.0)
+        rotation = _towards((weights * rays).sum((1, 2)) / total)
+        turned = F.pad(rays, (0, 1), value=1.0).flatten(1, 2) @ rotation.transpose(1, 2)
+        x = (turned[..., :2] / turned[..., 2:].clamp(min=0.1)).view_as(rays)
+        size = ((weights * x * x).sum((1, 2)) / total).sum(-1).sqrt().clamp(min=self.SMALLEST)
+        return torch.where(seen, x / size[:, None, None, None], torch.nan), rotation
+
+    @staticmethod
+    def restore(poses: Tensor, rotation: Tensor) -> Tensor:
+        """Poses (B, …, 17, 3) in the turned camera -> in the real one."""
+        return (poses.flatten(1, -2) @ rotation).view_as(poses)
+
+
+def _towards(ray: Tensor) -> Tensor:
+    """The smallest rotations that bring rays (B, 2) onto the optical axis, (B, 3, 3)."""
+    x, y, z = F.normalize(F.pad(ray, (0, 1), value=1.0), dim=-1).unbind(-1)
+    k = 1 / (1 + z)
+    rows = (z + y * y * k, -x * y * k, -x, -x * y * k, z + x * x * k, -y, x, y, z)
+    return torch.stack(rows, -1).view(-1, 3, 3)
+
+
+class STMO(nn.Module):
+    """2D joints of a window -> 3D pose of its target frame, metres, camera axes, relative to the pelvis."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S, the spatial padding embedding of Stage I
+        self.centring = Centring(config) if config.centred else None
+        self.sem = SEM(2, config.dim, config.dropout)
+        self.tem = TEM(config)
+        self.mofa = MOFA(config)
+        self.head = PoseHead(config.dim, 3)
+        self.head_frames = PoseHead(config.dim, 3)  # multi-frame loss, training only
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, N, 17, 2), NaN where a joint is missing -> TEM's output (B, N, d), and the turn that ``restore`` undoes."""
+        x, rotation = (x, None) if self.centring is None else self.centring(x)
+        return self.tem(self.sem(torch.where(torch.isnan(x), self.missing_joint, x))), rotation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, 17, 2) model coordinates, NaN where a joint is missing -> (B, 17, 3) metres."""
+        tokens, rotation = self.encode(x)
+        pose = self.head(self.mofa(tokens))
+        return (pose if rotation is None else Centring.restore(pose, rotation))[:, 0]
+
+    def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``forward``, with the multi-frame head's poses: ((B, 17, 3), (B, N, 17, 3))."""
+        tokens, rotation = self.encode(x)
+        poses = torch.cat([self.head(self.mofa(tokens)), self.head_frames(tokens)], 1)
+        poses = poses if rotation is None else Centring.restore(poses, rotation)
+        return poses[:, 0], poses[:, 1:]

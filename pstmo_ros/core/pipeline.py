@@ -1,0 +1,71 @@
+"""The spine: 2D keypoints in, one forward pass for everyone, metric poses out.
+
+The live node, the offline tool, the demo and the accuracy evaluation all call ``PoseLifter.step``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.normalize import normalize
+from pstmo_ros.core.placement import place
+from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.core.tracks import Due, TrackConfig, Tracks
+from pstmo_ros.core.types import Floats, Frame2D, Pose3D
+
+
+@dataclass(frozen=True)
+class LifterConfig:
+    """look_ahead_s: each frame's pose is given this much later, and is better for having seen what follows."""
+
+    look_ahead_s: float = 0.0
+    tracks: TrackConfig = field(default_factory=TrackConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+
+class PoseLifter:
+    """Lifts a stream of frames. Time arrives with the frames; state lives in ``tracks`` alone."""
+
+    def __init__(self, bundle: Bundle, engine: Callable[[Floats], Floats], config: LifterConfig | None = None) -> None:
+        """engine: (B, N, 17, 2) model coordinates -> (B, 17, 3) metres, as pstmo_ros.engines.load_engine gives it."""
+        config = config or LifterConfig()
+        self.spec = bundle.config.window
+        if not 0 <= config.look_ahead_s <= self.spec.future_s:
+            raise ValueError(f"look_ahead_s is {config.look_ahead_s}; this model's window takes 0 to {self.spec.future_s:.2f}")
+        self.normalization = bundle.normalization
+        self.engine = engine
+        self.tracks = Tracks(self.spec, config.look_ahead_s, config.tracks, config.smoothing)
+
+    def step(self, frame: Frame2D, camera: Camera | None = None) -> list[Pose3D]:
+        """Take a frame in and give every pose now due: one per person seen, at the stamp of the frame that saw them."""
+        return self._lift(self.tracks.observe(frame), frame.size_px, camera)
+
+    def flush(self, size_px: tuple[int, int], camera: Camera | None = None) -> list[Pose3D]:
+        """The poses still waiting for their look-ahead, at the end of a recording."""
+        return self._lift(self.tracks.flush(), size_px, camera)
+
+    def _lift(self, due: list[Due], size_px: tuple[int, int], camera: Camera | None) -> list[Pose3D]:
+        if not due:
+            return []
+        windows = np.stack([d.track.history.window(self.spec.grid_ns(d.stamp_ns)) for d in due])
+        poses = self.engine(normalize(windows, size_px, camera, self.normalization))
+        poses = poses - poses[:, skeleton.ROOT, None]
+        roots = self._place(poses, due, camera)
+        smooth = [d.track.smoother(d.stamp_ns, np.vstack([p, r])) for d, p, r in zip(due, poses, roots, strict=True)]
+        return [_finish(d, s[:-1], s[-1]) for d, s in zip(due, smooth, strict=True)]
+
+    def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:
+        if camera is None:
+            return np.full((len(due), 3), np.nan)
+        return place(poses, camera.rays(np.stack([d.joints_px for d in due])), np.stack([d.scores for d in due]))
+
+
+def _finish(due: Due, pose: Floats, root: Floats) -> Pose3D:
+    position = (pose + root).astype(np.float32) if np.isfinite(root).all() else None
+    return Pose3D(due.track.person_id, due.stamp_ns, pose.astype(np.float32), position, due.scores)

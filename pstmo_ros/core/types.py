@@ -1,0 +1,59 @@
+"""What flows through the pipeline: one frame of 2D keypoints in, one 3D pose per person out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame2D:
+    """Every person one detector saw in one image.
+
+    stamp_ns: capture time of the image.
+    size_px: (width, height) of the image.
+    layout: name of the keypoint order (see core.layouts).
+    keypoints_px: (P, J, 2) float32, x right and y down in pixels; NaN where a joint was not seen.
+    scores: (P, J) float32 in [0, 1]; 0 where a joint was not seen.
+    person_ids: (P,) int from the detector's tracker, or None when it gives none.
+    """
+
+    stamp_ns: int
+    size_px: tuple[int, int]
+    layout: str
+    keypoints_px: Floats
+    scores: Floats
+    person_ids: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        p = len(self.keypoints_px)
+        if self.keypoints_px.ndim != 3 or self.keypoints_px.shape[2] != 2:
+            raise ValueError(f"keypoints_px has shape {self.keypoints_px.shape}; give (people, joints, 2)")
+        if self.scores.shape != self.keypoints_px.shape[:2]:
+            raise ValueError(f"scores has shape {self.scores.shape}; give {self.keypoints_px.shape[:2]}")
+        if min(self.size_px) <= 0:
+            raise ValueError(f"size_px is {self.size_px}; give the image's (width, height) in pixels")
+        if self.person_ids is not None and len(self.person_ids) != p:
+            raise ValueError(f"person_ids has {len(self.person_ids)} entries for {p} people; give one each")
+        if self.person_ids is not None and len(set(self.person_ids)) != p:
+            raise ValueError(f"person_ids {self.person_ids} repeats an id; ids are unique within a frame")
+
+
+@dataclass(frozen=True, slots=True)
+class Pose3D:
+    """One person's pose at the stamp of one input frame (Human3.6M-17 joints, camera axes: x right, y down, z away).
+
+    root_relative_m: (17, 3) metres, the pelvis at the origin.
+    position_m: (17, 3) metres in the camera optical frame, or None when no camera is known.
+    scores: (17,) in [0, 1], the detector's confidence in each joint; 0 where the joint was inferred, not seen.
+    """
+
+    person_id: int
+    stamp_ns: int
+    root_relative_m: Floats
+    position_m: Floats | None
+    scores: Floats

@@ -1,0 +1,115 @@
+"""Training windows by the batch: clips are gathered by index, bodies, cameras and the detector vary, nothing per sample.
+
+The whole data set stays in the device's memory. B windows, N frames of the model's time grid, J = 17.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.window import WindowSpec
+from training.detector import CameraConfig, DetectorConfig, detect, drop_joints, keypoints_3d, layout_matrices, place_cameras
+from training.mocap import Mocap
+
+
+@dataclass(frozen=True)
+class BodyConfig:
+    """How bodies and motion vary around the mocap actors."""
+
+    mirror: bool = True
+    scale: tuple[float, float] = (0.85, 1.2)
+    bone: float = 0.06  # standard deviation of each left/right pair's length
+    hips: tuple[float, float] = (0.9, 1.5)  # mocap hips are narrower than other data sets'
+    shoulders: tuple[float, float] = (0.8, 1.05)
+    speed: tuple[float, float] = (0.75, 1.35)
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """zero_look_ahead: share of windows whose future is held at the target frame; the rest see a random part of it."""
+
+    body: BodyConfig = field(default_factory=BodyConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    zero_look_ahead: float = 0.4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """joints: (B, N, 17, 2) rays, NaN where unseen. poses_m: (B, N, 17, 3) metres, camera axes, relative to the pelvis."""
+
+    joints: Tensor
+    poses_m: Tensor
+
+
+class WindowSampler:
+    """Draws batches of windows from clips held in one device's memory."""
+
+    def __init__(self, mocap: Mocap, spec: WindowSpec, config: BatchConfig, generator: torch.Generator | None = None) -> None:
+        self.mocap, self.spec, self.config, self.generator = mocap, spec, config, generator
+        self.device = mocap.positions_m.device
+        self.clip_of_frame = torch.repeat_interleave(torch.arange(len(mocap.length), device=self.device), mocap.length)
+        self.matrices = layout_matrices(config.detector.layouts).to(self.device)
+
+    def draw(self, batch: int) -> Batch:
+        """A batch of windows whose targets are drawn uniformly over the frames."""
+        target = torch.randint(len(self.clip_of_frame), (batch,), generator=self.generator, device=self.device)
+        world = self._bodies(self._gather(target))
+        rotation, root = place_cameras(batch, self.config.camera, self.generator, self.device)
+        centre = world[:, self.spec.target, skeleton.ROOT, None, None]  # (B, 1, 1, 3)
+        camera = (world - centre) @ rotation[:, None].mT + root[:, None, None]
+        rays = detect(keypoints_3d(camera), self.config.detector, self.spec.step_s, self.generator)
+        layout = torch.randint(len(self.matrices), (batch,), generator=self.generator, device=self.device)
+        joints = drop_joints(self.matrices[layout][:, None] @ rays, self.config.detector, self.generator)
+        poses = camera - camera[:, :, skeleton.ROOT, None]
+        held = self._hold(batch)[..., None, None].expand(-1, -1, skeleton.J, 3)
+        return Batch(joints.gather(1, held[..., :2]), poses.gather(1, held))
+
+    def _gather(self, target: Tensor) -> Tensor:
+        """Clips around the target frames at a random speed, (B, N, 17, 3); the first and last frame of a clip repeat."""
+        low, high = self.config.body.speed
+        speed = low + (high - low) * self._uniform(len(target), 1)
+        step = self.spec.step_s * self.mocap.rate_hz
+        offset = (torch.arange(self.spec.frames, device=self.device) - self.spec.target) * step
+        clip = self.clip_of_frame[target]
+        first = self.mocap.start[clip, None]
+        last = first + self.mocap.length[clip, None] - 1
+        at = (target[:, None] + offset * speed).clamp(first, last)
+        before = at.floor().long()
+        share = (at - before)[..., None, None].float()
+        after = torch.minimum(before + 1, last)
+        return self.mocap.positions_m[before] * (1 - share) + self.mocap.positions_m[after] * share
+
+    def _bodies(self, world: Tensor) -> Tensor:
+        """Other bodies for the same motion: bone lengths, overall scale and left/right vary per window."""
+        config, b = self.config.body, len(world)
+        factor = 1 + config.bone * torch.randn(b, skeleton.J, generator=self.generator, device=self.device).clamp(-2, 2)
+        for left, right in zip(skeleton.LEFT, skeleton.RIGHT, strict=True):
+            factor[:, right] = factor[:, left]
+        for pair, bounds in (("hip", config.hips), ("shoulder", config.shoulders)):
+            both = [skeleton.index(f"left_{pair}"), skeleton.index(f"right_{pair}")]
+            factor[:, both] = bounds[0] + (bounds[1] - bounds[0]) * self._uniform(b, 1)
+        scale = config.scale[0] + (config.scale[1] - config.scale[0]) * self._uniform(b, 1)
+        factor = (factor * scale)[:, None, :, None]
+        out = [world[:, :, skeleton.ROOT] * scale[:, None]]
+        for parent, joint in skeleton.BONES:
+            out.append(out[parent] + (world[:, :, joint] - world[:, :, parent]) * factor[:, :, joint])
+        bodies = torch.stack(out, 2)
+        if config.mirror:
+            mirrored = bodies[:, :, list(skeleton.MIRROR)] * torch.tensor([-1.0, 1, 1], device=self.device)
+            bodies = torch.where(self._uniform(b, 1, 1, 1) < 0.5, mirrored, bodies)
+        return bodies
+
+    def _hold(self, batch: int) -> Tensor:
+        """For each window, which frame each grid instant shows, (B, N): beyond a random look-ahead the newest is held."""
+        future = self.spec.frames - 1 - self.spec.target
+        look_ahead = (self._uniform(batch, 1) * (future + 1)).long()
+        look_ahead[self._uniform(batch, 1) < self.config.zero_look_ahead] = 0
+        return torch.minimum(torch.arange(self.spec.frames, device=self.device), self.spec.target + look_ahead)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator, device=self.device)

@@ -1,0 +1,150 @@
+"""Turn an authors' P-STMO checkpoint into a model file.
+
+    python -m training.import_official CKPT.pth OUT.safetensors --frames 243 --stride 2 --depth 4
+
+The checkpoint is a torch state dict, with or without a ``module.`` prefix; it is read without executing pickled code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pstmo_ros.core.bundle import Bundle, save_bundle
+from pstmo_ros.core.model import STMO, ModelConfig
+
+# our module -> the authors' name for it
+_ENCODER_LAYER = {
+    "norm_1": "sublayer.0.norm",
+    "norm_2": "sublayer.1.norm",
+    "attention.out": "self_attn.linears.3",
+    "up": "feed_forward.w_1",
+    "down": "feed_forward.w_2",
+}
+_SEM = {
+    "fc_1": "fc_1",
+    "norm_1": "bn_1",
+    "block_1": "layers.0.w1",
+    "block_norm_1": "layers.0.batch_norm1",
+    "block_2": "layers.0.w2",
+    "block_norm_2": "layers.0.batch_norm2",
+    "fc_2": "fc_2",
+}
+# In the checkpoints but applied nowhere.
+_UNUSED = ("Transformer.model.norm.", "Transformer_reduce.model.norm.")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """A state dict from a .pth file: name -> tensor, prefix removed. ValueError if it holds anything else."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"checkpoint {str(path)!r} does not exist; download one from the authors' page") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        raise ValueError(f"checkpoint {str(path)!r} is not a plain state dict of tensors and was not loaded: {e}") from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"checkpoint {str(path)!r} holds {type(state).__name__}, not a state dict of tensors")
+    return {str(k).removeprefix("module."): v for k, v in state.items()}
+
+
+def convert(official: Mapping[str, Tensor], config: ModelConfig) -> STMO:
+    """The authors' state dict -> STMO in eval mode. ValueError names what is missing, left over or of another shape."""
+    source = _Source(dict(official))
+    ours: dict[str, Tensor] = {}
+    for name, theirs in _SEM.items():
+        source.copy(ours, f"sem.{name}", f"encoder.{theirs}")
+    ours["tem.position"] = source.take("Transformer.pos_embedding")
+    for k in range(config.depth):
+        source.encoder_layer(ours, f"tem.layers.{k}", f"Transformer.model.layers.{k}")
+    for k in range(config.mofa_levels):
+        source.encoder_layer(ours, f"mofa.layers.{k}", f"Transformer_reduce.model.layers.{k}")
+    for k in range(3):
+        # Layer k sees only the first N / 3^k rows of its table.
+        table = source.take(f"Transformer_reduce.model.pos_embedding_{k + 1}")
+        if k < config.mofa_levels:
+            ours[f"mofa.positions.{k}"] = table[:, : config.frames // 3**k].clone()
+    for name, theirs in (("head", "fcn"), ("head_frames", "fcn_1")):
+        source.copy(ours, f"{name}.norm", f"{theirs}.0")
+        source.copy(ours, f"{name}.fc", f"{theirs}.1")
+    model = STMO(config)
+    # Stage II has no embedding for a missing joint; the authors never meet one.
+    ours["missing_joint"] = source.left.pop("spatial_mask_token", torch.zeros(2)).reshape(2)
+    source.check_all_used()
+    try:
+        model.load_state_dict(ours)
+    except RuntimeError as e:
+        raise ValueError(f"the checkpoint does not fit --frames {config.frames} --depth {config.depth}: {e}") from None
+    return model.eval()
+
+
+class _Source:
+    """The authors' tensors, each of which must be used exactly once."""
+
+    def __init__(self, left: dict[str, Tensor]) -> None:
+        self.left = left
+
+    def take(self, name: str) -> Tensor:
+        if name not in self.left:
+            raise ValueError(f"the checkpoint has no {name!r}; check --frames and --depth, and that it is a Stage II checkpoint")
+        return self.left.pop(name)
+
+    def copy(self, ours: dict[str, Tensor], name: str, theirs: str) -> None:
+        """Copy every tensor of one module; 1x1 convolutions become linears, norms take torch's parametrisation."""
+        for key in [k for k in self.left if k.startswith(theirs + ".")]:
+            value, leaf = self.left.pop(key), key.removeprefix(theirs + ".")
+            if leaf == "a_2":
+                # Their norm divides by the unbiased standard deviation, torch's by the biased one.
+                value, leaf = value * math.sqrt((len(value) - 1) / len(value)), "weight"
+            leaf = {"b_2": "bias"}.get(leaf, leaf)
+            if value.ndim == 3:  # Conv1d (out, in, taps) -> Linear (out, taps * in)
+                value = value.permute(0, 2, 1).reshape(len(value), -1)
+            ours[f"{name}.{leaf}"] = value
+
+    def encoder_layer(self, ours: dict[str, Tensor], name: str, theirs: str) -> None:
+        for leaf in ("weight", "bias"):
+            parts = [self.take(f"{theirs}.self_attn.linears.{k}.{leaf}") for k in range(3)]
+            ours[f"{name}.attention.qkv.{leaf}"] = torch.cat(parts)
+        for module, their_module in _ENCODER_LAYER.items():
+            self.copy(ours, f"{name}.{module}", f"{theirs}.{their_module}")
+
+    def check_all_used(self) -> None:
+        left = [k for k in self.left if not k.startswith(_UNUSED)]
+        if left:
+            raise ValueError(f"the checkpoint has tensors this model has no place for: {', '.join(left[:5])}"
+                             f"{' …' if len(left) > 5 else ''}; check --frames and --depth")
+
+
+def import_checkpoint(checkpoint: str | Path, out: str | Path, config: ModelConfig) -> Bundle:
+    """Read, convert and write a model file; returns it as loaded back."""
+    model = convert(read_checkpoint(checkpoint), config)
+    # No data of theirs travels with a checkpoint; the golden windows only have to exercise every layer.
+    golden = np.random.default_rng(0).uniform(-0.5, 0.5, (4, config.frames, 17, 2)).astype(np.float32)
+    training = {"source": "P-STMO authors' checkpoint", "file": Path(checkpoint).name,
+                "licence": "as the checkpoint's; Human3.6M and MPI-INF-3DHP weights are for research use"}
+    return save_bundle(out, model, "screen", training, golden)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="the authors' .pth file")
+    parser.add_argument("out", help="model file to write (.safetensors)")
+    parser.add_argument("--frames", type=int, required=True, help="N: 27, 81 or 243")
+    parser.add_argument("--stride", type=int, required=True, help="temporal downsampling s (2 for N = 243, 3 for 81)")
+    parser.add_argument("--depth", type=int, required=True, help="TEM layers: 3 for P-STMO-S, 4 for P-STMO")
+    args = parser.parse_args()
+    try:
+        bundle = import_checkpoint(args.checkpoint, args.out, ModelConfig(args.frames, args.stride, depth=args.depth))
+    except ValueError as e:
+        raise SystemExit(f"import_official: {e}") from None
+    print(f"{args.out}: N={args.frames} s={args.stride} depth={args.depth}, sha256 {bundle.sha256[:16]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Open motion capture as Human3.6M-17 clips, whole in memory (see training/data/README.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pstmo_ros.core import skeleton
+
+CMU = Path(__file__).parent / "data" / "cmu_h36m17_50hz.npz"
+CMU_CREDIT = ("The data used in this project was obtained from mocap.cs.cmu.edu. "
+              "The database was created with funding from NSF EIA-0196217.")
+
+
+@dataclass(frozen=True)
+class Mocap:
+    """Clips of one split, concatenated.
+
+    positions_m: (F, 17, 3) float32 metres, world frame, right-handed, z up.
+    start, length: (clips,) int64; clip i is positions_m[start[i] : start[i] + length[i]].
+    """
+
+    positions_m: Tensor
+    start: Tensor
+    length: Tensor
+    names: tuple[str, ...]
+    subjects: tuple[str, ...]
+    actions: tuple[str, ...]
+    rate_hz: float
+
+    def clip(self, i: int) -> Tensor:
+        """Positions (T, 17, 3) of clip i."""
+        return self.positions_m[self.start[i] : self.start[i] + self.length[i]]
+
+    def to(self, device: torch.device) -> Mocap:
+        """The same clips in another device's memory."""
+        return Mocap(self.positions_m.to(device), self.start.to(device), self.length.to(device),
+                     self.names, self.subjects, self.actions, self.rate_hz)
+
+
+def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
+    """Clips of one split ('train', 'val', 'test'; subject-disjoint). ValueError says what is wrong with the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"mocap file {str(path)!r} does not exist; the open set ships as training/data/{CMU.name}")
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            data = {k: z[k] for k in z.files}
+    except (ValueError, OSError, EOFError, KeyError) as e:
+        raise ValueError(f"mocap file {str(path)!r} cannot be read ({e}); it may be truncated or hold pickled objects") from None
+    needed = ("positions", "clip_start", "clip_len", "clip_name", "subject", "split", "quality", "action", "joint_names", "fps")
+    if missing := [k for k in needed if k not in data]:
+        raise ValueError(f"mocap file {str(path)!r} lacks {missing}")
+    if data["positions"].ndim != 3 or data["positions"].shape[1:] != (skeleton.J, 3):
+        raise ValueError(f"mocap file {str(path)!r}: positions has shape {data['positions'].shape}; give (frames, 17, 3)")
+    keep = np.flatnonzero((data["split"] == split) & (data["quality"] >= min_quality))
+    if len(keep) == 0:
+        raise ValueError(f"mocap file {str(path)!r} has no clip in split {split!r} with quality >= {min_quality}; "
+                         f"splits: {sorted(set(data['split'].tolist()))}")
+    length = data["clip_len"][keep].astype(np.int64)
+    rows = np.concatenate([np.arange(s, s + n) for s, n in zip(data["clip_start"][keep], length, strict=True)])
+    positions = data["positions"][rows].astype(np.float32) / 1000
+    if not np.isfinite(positions).all():
+        raise ValueError(f"mocap file {str(path)!r}: positions holds NaN or infinity in split {split!r}")
+    start = np.concatenate([[0], np.cumsum(length)[:-1]])
+    names, subjects, actions = (tuple(map(str, data[k][keep])) for k in ("clip_name", "subject", "action"))
+    return Mocap(torch.from_numpy(positions), torch.from_numpy(start), torch.from_numpy(length),
+                 names, subjects, actions, float(data["fps"]))
