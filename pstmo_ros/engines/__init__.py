@@ -1,0 +1,104 @@
+"""How a model runs. ``load_engine`` picks one, proves it on the model file's golden tensors and falls back loudly.
+
+An engine is a callable: (B, N, 17, C) float32 numpy, model coordinates -> (B, 17, 3) float32 numpy, metres.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from pstmo_ros.core import bundle as bundles
+from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.types import Floats
+
+log = logging.getLogger(__name__)
+
+TOLERANCE_MM = 1.0  # well below what a lifted pose is accurate to; an engine that differs by more computes something else
+_MODELS = Path(__file__).parents[1] / "models"
+
+
+class Engine(Protocol):
+    """A model ready to run."""
+
+    name: str
+
+    def __call__(self, windows: Floats) -> Floats:
+        """(B, N, 17, C) float32 model coordinates, NaN where a joint is missing -> (B, 17, 3) float32 metres."""
+        ...
+
+
+class EngineError(RuntimeError):
+    """No engine could run the model; the message lists each one tried and why it failed."""
+
+
+def _torch(bundle: Bundle) -> Engine:
+    from pstmo_ros.engines.eager import EagerEngine
+
+    return EagerEngine(bundle)
+
+
+def _openvino(bundle: Bundle) -> Engine:
+    from pstmo_ros.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(bundle)
+
+
+ENGINES: dict[str, Callable[[Bundle], Engine]] = {"openvino": _openvino, "torch": _torch}
+CHOICES = ("auto", *ENGINES)
+
+
+def load_engine(model: str | Path | Bundle, engine: str = "auto") -> Engine:
+    """An engine for a model file, self-tested.
+
+    model: a Bundle, a path, or the name of a bundled model ("realtime").
+    engine: "auto" takes the fastest that this machine can run and falls back to the next one with a warning;
+    a name takes that one or raises EngineError. ValueError for an unknown name, BundleError for a bad model file.
+    """
+    if engine not in CHOICES:
+        raise ValueError(f"engine {engine!r} is unknown; {nearest(engine, CHOICES)}")
+    bundle = model if isinstance(model, Bundle) else bundles.load(model_path(model))
+    failures = []
+    for name in _preferred() if engine == "auto" else (engine,):
+        try:
+            built = ENGINES[name](bundle)
+            error_mm = self_test(built, bundle)
+        except Exception as e:  # a backend may fail in any way; the next one, or the error below, says so
+            failures.append(f"{name}: {type(e).__name__}: {e}")
+            log.warning("engine %s cannot run this model (%s: %s)", name, type(e).__name__, e)
+            continue
+        log.info("engine %s reproduces the golden poses to %.4f mm", name, error_mm)
+        return built
+    raise EngineError(f"no engine can run the model; tried {'; '.join(failures)}")
+
+
+def self_test(engine: Engine, bundle: Bundle) -> float:
+    """Run the golden windows; returns the largest joint error in mm, ValueError when it is not within TOLERANCE_MM."""
+    poses = np.concatenate([engine(bundle.golden_x[:1]), engine(bundle.golden_x)[1:]])  # two batch sizes
+    error_mm = float(np.linalg.norm(poses - bundle.golden_y, axis=-1).max() * 1000)
+    if not error_mm <= TOLERANCE_MM:
+        raise ValueError(f"self-test failed: its poses differ from the golden ones by {error_mm:.3g} mm (allowed: {TOLERANCE_MM})")
+    return error_mm
+
+
+def model_path(model: str | Path) -> Path:
+    """Path of a model file: a bundled model's name, or a path as given. BundleError names the bundled ones."""
+    path = Path(model)
+    if path.suffix or path.exists():
+        return path
+    bundled = _MODELS / f"{model}.safetensors"
+    if not bundled.is_file():
+        names = sorted(p.stem for p in _MODELS.glob("*.safetensors"))
+        raise bundles.BundleError(f"model {str(model)!r} is neither a file nor a bundled model; {nearest(str(model), names)}")
+    return bundled
+
+
+def _preferred() -> tuple[str, ...]:
+    import torch
+
+    return ("torch", "openvino") if torch.cuda.is_available() else ("openvino", "torch")

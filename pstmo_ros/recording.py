@@ -1,0 +1,96 @@
+"""A recording of 2D keypoints: the npz file that ``lift`` reads, ``player`` plays and the evaluation writes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pstmo_ros.core import layouts
+from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.types import Floats, Frame2D
+
+_FIELDS = {"keypoints": "(T, P, J, 3) pixels and score", "stamps_ns": "(T,) integer nanoseconds",
+           "image_size": "(width, height)", "layout": "a layout name"}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """T frames of up to P people.
+
+    keypoints: (T, P, J, 3) float32, x y in pixels and score; NaN or score 0 = not seen.
+    stamps_ns: (T,) int64. person_ids: (T, P) int64, or None when the detector gave none.
+    camera: None when the recording has no camera_matrix.
+    truth_m: (T, P, 17, 3) metres in the camera frame where it is known (samples), else None.
+    """
+
+    keypoints: Floats
+    stamps_ns: npt.NDArray[np.int64]
+    size_px: tuple[int, int]
+    layout: str
+    person_ids: npt.NDArray[np.int64] | None = None
+    camera: Camera | None = None
+    truth_m: Floats | None = None
+
+    def frames(self) -> Iterator[Frame2D]:
+        """The recording frame by frame; people of whom nothing was seen are left out, as a detector would."""
+        for t, stamp in enumerate(self.stamps_ns):
+            xy, scores = self.keypoints[t, ..., :2], np.nan_to_num(self.keypoints[t, ..., 2])
+            there = np.flatnonzero((np.isfinite(xy).all(-1) & (scores > 0)).any(-1))
+            ids = None if self.person_ids is None else tuple(int(i) for i in self.person_ids[t, there])
+            yield Frame2D(int(stamp), self.size_px, self.layout, xy[there], scores[there], ids)
+
+
+def load_recording(path: str | Path) -> Recording:
+    """Read a recording (.npz). ValueError names the field, what it holds and what it should hold."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"recording {str(path)!r} does not exist")
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            data = {k: z[k] for k in z.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+        raise ValueError(f"recording {str(path)!r} is not a readable .npz file ({e})") from None
+    for name, form in _FIELDS.items():
+        if name not in data:
+            raise ValueError(f"recording {str(path)!r} has no field {name!r}: {form}; it has {', '.join(data) or 'none'}")
+    layout = layouts.get(str(data["layout"]))
+    keypoints, stamps = data["keypoints"], data["stamps_ns"]
+    if keypoints.ndim != 4 or keypoints.shape[2:] != (len(layout.joints), 3):
+        raise ValueError(f"recording field 'keypoints' has shape {keypoints.shape}; layout {layout.name} "
+                         f"needs (T, P, {len(layout.joints)}, 3)")
+    if stamps.shape != keypoints.shape[:1] or not np.issubdtype(stamps.dtype, np.integer):
+        raise ValueError(f"recording field 'stamps_ns' is {stamps.dtype} {stamps.shape}; give {len(keypoints)} integers")
+    if data["image_size"].shape != (2,):
+        raise ValueError(f"recording field 'image_size' has shape {data['image_size'].shape}; give (width, height)")
+    size = (int(data["image_size"][0]), int(data["image_size"][1]))
+    ids = data.get("person_ids")
+    if ids is not None and ids.shape != keypoints.shape[:2]:
+        raise ValueError(f"recording field 'person_ids' has shape {ids.shape}; give {keypoints.shape[:2]}")
+    camera = None
+    if "camera_matrix" in data:
+        camera = Camera.from_matrix(data["camera_matrix"], size, data.get("distortion"))
+    return Recording(keypoints.astype(np.float32), stamps.astype(np.int64), size, layout.name,
+                     None if ids is None else ids.astype(np.int64), camera, data.get("truth_m"))
+
+
+def save_recording(path: str | Path, recording: Recording) -> None:
+    """Write a recording (.npz), the inverse of ``load_recording``."""
+    r = recording
+    data: dict[str, npt.NDArray[np.generic]] = {
+        "keypoints": r.keypoints.astype(np.float32), "stamps_ns": r.stamps_ns,
+        "image_size": np.array(r.size_px), "layout": np.array(r.layout)}
+    if r.person_ids is not None:
+        data["person_ids"] = r.person_ids
+    if r.camera is not None:
+        c = r.camera
+        data["camera_matrix"] = np.array([[c.fx, 0, c.cx], [0, c.fy, c.cy], [0, 0, 1]])
+        data["distortion"] = np.array(c.distortion)
+    if r.truth_m is not None:
+        data["truth_m"] = r.truth_m.astype(np.float32)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **data)  # type: ignore[arg-type]
