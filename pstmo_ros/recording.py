@@ -14,8 +14,12 @@ from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats, Frame2D
 
-_FIELDS = {"keypoints": "(T, P, J, 3) pixels and score", "stamps_ns": "(T,) integer nanoseconds",
-           "image_size": "(width, height)", "layout": "a layout name"}
+_FIELDS = {
+    "keypoints": "(T, P, J, 3) pixels and score",
+    "stamps_ns": "(T,) integer nanoseconds",
+    "image_size": "(width, height)",
+    "layout": "a layout name",
+}
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,20 @@ def load_recording(path: str | Path) -> Recording:
         raise ValueError(f"recording {str(path)!r} is not a readable .npz file ({e})") from None
     for name, form in _FIELDS.items():
         if name not in data:
-            raise ValueError(f"recording {str(path)!r} has no field {name!r}: {form}; it has {', '.join(data) or 'none'}")
+            raise ValueError(
+                f"recording {str(path)!r} has no field {name!r}: {form}; it has {', '.join(data) or 'none'}"
+            )
     layout = layouts.get(str(data["layout"]))
     keypoints, stamps = data["keypoints"], data["stamps_ns"]
     if keypoints.ndim != 4 or keypoints.shape[2:] != (len(layout.joints), 3):
-        raise ValueError(f"recording field 'keypoints' has shape {keypoints.shape}; layout {layout.name} "
-                         f"needs (T, P, {len(layout.joints)}, 3)")
+        raise ValueError(
+            f"recording field 'keypoints' has shape {keypoints.shape}; layout {layout.name} "
+            f"needs (T, P, {len(layout.joints)}, 3)"
+        )
     if stamps.shape != keypoints.shape[:1] or not np.issubdtype(stamps.dtype, np.integer):
-        raise ValueError(f"recording field 'stamps_ns' is {stamps.dtype} {stamps.shape}; give {len(keypoints)} integers")
+        raise ValueError(
+            f"recording field 'stamps_ns' is {stamps.dtype} {stamps.shape}; give {len(keypoints)} integers"
+        )
     if data["image_size"].shape != (2,):
         raise ValueError(f"recording field 'image_size' has shape {data['image_size'].shape}; give (width, height)")
     size = (int(data["image_size"][0]), int(data["image_size"][1]))
@@ -74,16 +84,26 @@ def load_recording(path: str | Path) -> Recording:
     camera = None
     if "camera_matrix" in data:
         camera = Camera.from_matrix(data["camera_matrix"], size, data.get("distortion"))
-    return Recording(keypoints.astype(np.float32), stamps.astype(np.int64), size, layout.name,
-                     None if ids is None else ids.astype(np.int64), camera, data.get("truth_m"))
+    return Recording(
+        keypoints.astype(np.float32),
+        stamps.astype(np.int64),
+        size,
+        layout.name,
+        None if ids is None else ids.astype(np.int64),
+        camera,
+        data.get("truth_m"),
+    )
 
 
 def save_recording(path: str | Path, recording: Recording) -> None:
     """Write a recording (.npz), the inverse of ``load_recording``."""
     r = recording
     data: dict[str, npt.NDArray[np.generic]] = {
-        "keypoints": r.keypoints.astype(np.float32), "stamps_ns": r.stamps_ns,
-        "image_size": np.array(r.size_px), "layout": np.array(r.layout)}
+        "keypoints": r.keypoints.astype(np.float32),
+        "stamps_ns": r.stamps_ns,
+        "image_size": np.array(r.size_px),
+        "layout": np.array(r.layout),
+    }
     if r.person_ids is not None:
         data["person_ids"] = r.person_ids
     if r.camera is not None:

@@ -1,4 +1,4 @@
-"""Training windows by the batch: clips are gathered by index, bodies, cameras and the detector vary, nothing per sample.
+"""Training windows by the batch: gathered by index, then bodies, cameras and the detector vary; nothing per sample.
 
 The whole data set stays in the device's memory. B windows, N frames of the model's time grid, J = 17.
 """
@@ -12,7 +12,15 @@ from torch import Tensor
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.window import WindowSpec
-from training.detector import CameraConfig, DetectorConfig, detect, drop_joints, keypoints_3d, layout_matrices, place_cameras
+from training.detector import (
+    CameraConfig,
+    DetectorConfig,
+    detect,
+    drop_joints,
+    keypoints_3d,
+    layout_matrices,
+    place_cameras,
+)
 from training.mocap import Mocap
 
 
@@ -40,7 +48,7 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """joints: (B, N, 17, 2) rays, NaN where unseen. poses_m: (B, N, 17, 3) metres, camera axes, relative to the pelvis."""
+    """joints: (B, N, 17, 2) rays, NaN where unseen. poses_m: (B, N, 17, 3), camera axes, relative to the pelvis."""
 
     joints: Tensor
     poses_m: Tensor
@@ -49,7 +57,9 @@ class Batch:
 class WindowSampler:
     """Draws batches of windows from clips held in one device's memory."""
 
-    def __init__(self, mocap: Mocap, spec: WindowSpec, config: BatchConfig, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, mocap: Mocap, spec: WindowSpec, config: BatchConfig, generator: torch.Generator | None = None
+    ) -> None:
         self.mocap, self.spec, self.config, self.generator = mocap, spec, config, generator
         self.device = mocap.positions_m.device
         self.clip_of_frame = torch.repeat_interleave(torch.arange(len(mocap.length), device=self.device), mocap.length)
@@ -70,7 +80,7 @@ class WindowSampler:
         return Batch(joints.gather(1, held[..., :2]), poses.gather(1, held))
 
     def _gather(self, target: Tensor) -> Tensor:
-        """Clips around the target frames at a random speed, (B, N, 17, 3); the first and last frame of a clip repeat."""
+        """Clips around the target frames at a random speed, (B, N, 17, 3); beyond a clip its end frame repeats."""
         low, high = self.config.body.speed
         speed = low + (high - low) * self._uniform(len(target), 1)
         step = self.spec.step_s * self.mocap.rate_hz
@@ -105,7 +115,7 @@ class WindowSampler:
         return bodies
 
     def _hold(self, batch: int) -> Tensor:
-        """For each window, which frame each grid instant shows, (B, N): beyond a random look-ahead the newest is held."""
+        """Which frame each grid instant shows, (B, N): beyond a random look-ahead the newest is held."""
         future = self.spec.frames - 1 - self.spec.target
         look_ahead = (self._uniform(batch, 1) * (future + 1)).long()
         look_ahead[self._uniform(batch, 1) < self.config.zero_look_ahead] = 0

@@ -1,4 +1,4 @@
-"""Training configurations: frozen dataclasses, filled from a YAML file and ``key=value`` overrides; unknown keys fail."""
+"""Training configurations: frozen dataclasses filled from YAML and ``key=value`` overrides; unknown keys fail."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from pstmo_ros.core import layouts, skeleton
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 KEYPOINTS = (*skeleton.JOINTS, "neck", *_FACE)
 # Face points in the head's own axes: metres right, forward and up from the base of the skull (adult averages).
-_FACE_M = torch.tensor([[0, 0.13, 0.06], [-0.032, 0.10, 0.10], [0.032, 0.10, 0.10], [-0.075, 0.0, 0.085], [0.075, 0.0, 0.085]])
+_FACE_M = torch.tensor(
+    [[0, 0.13, 0.06], [-0.032, 0.10, 0.10], [0.032, 0.10, 0.10], [-0.075, 0.0, 0.085], [0.075, 0.0, 0.085]]
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def layout_matrices(names: tuple[str, ...]) -> Tensor:
 
 
 def keypoints_3d(joints_m: Tensor) -> Tensor:
-    """Joints (…, 17, 3) -> every keypoint a detector might report, (…, K, 3), same frame: adds the neck and the face."""
+    """Joints (…, 17, 3) -> every keypoint a detector might report, (…, K, 3), same frame: neck and face are added."""
     at = {n: joints_m[..., i, :] for i, n in enumerate(skeleton.JOINTS)}
     neck = (at["left_shoulder"] + at["right_shoulder"]) / 2
     up = _unit(at["head_top"] - at["thorax"])
@@ -70,8 +72,11 @@ def keypoints_3d(joints_m: Tensor) -> Tensor:
     return torch.cat([joints_m, neck.unsqueeze(-2), face], -2)
 
 
-def place_cameras(batch: int, config: CameraConfig, generator: torch.Generator | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Random cameras: rotation camera_from_world (B, 3, 3) and where the person's root stands in the camera (B, 3) m."""
+def place_cameras(
+    batch: int, config: CameraConfig, generator: torch.Generator | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Random cameras: rotations camera_from_world (B, 3, 3) and where the root stands in the camera, (B, 3) m."""
+
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(batch, generator=generator, device=device) * (high - low) + low
 
@@ -97,8 +102,10 @@ def camera_from_world(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     return turn @ tilt @ level
 
 
-def detect(keypoints_m: Tensor, config: DetectorConfig, step_s: float, generator: torch.Generator | None = None) -> Tensor:
-    """Project and disturb: keypoints (B, N, K, 3) in the camera frame, N frames ``step_s`` apart -> noisy rays (B, N, K, 2)."""
+def detect(
+    keypoints_m: Tensor, config: DetectorConfig, step_s: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Project and disturb: keypoints (B, N, K, 3) in the camera, frames ``step_s`` apart -> noisy rays (B, N, K, 2)."""
     b, n, k, _ = keypoints_m.shape
     device = keypoints_m.device
 
@@ -123,7 +130,7 @@ def detect(keypoints_m: Tensor, config: DetectorConfig, step_s: float, generator
 
 
 def drop_joints(joints: Tensor, config: DetectorConfig, generator: torch.Generator | None = None) -> Tensor:
-    """Hide joints (B, N, 17, 2) as occlusion does: a few for a stretch of time, or the legs throughout; NaN = unseen."""
+    """Hide joints (B, N, 17, 2) as occlusion does: a few for a stretch of time, or the legs throughout; NaN."""
     b, n = joints.shape[:2]
     device = joints.device
 

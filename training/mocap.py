@@ -12,8 +12,10 @@ from torch import Tensor
 from pstmo_ros.core import skeleton
 
 CMU = Path(__file__).parent / "data" / "cmu_h36m17_50hz.npz"
-CMU_CREDIT = ("The data used in this project was obtained from mocap.cs.cmu.edu. "
-              "The database was created with funding from NSF EIA-0196217.")
+CMU_CREDIT = (
+    "The data used in this project was obtained from mocap.cs.cmu.edu. "
+    "The database was created with funding from NSF EIA-0196217."
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,15 @@ class Mocap:
 
     def to(self, device: torch.device) -> Mocap:
         """The same clips in another device's memory."""
-        return Mocap(self.positions_m.to(device), self.start.to(device), self.length.to(device),
-                     self.names, self.subjects, self.actions, self.rate_hz)
+        return Mocap(
+            self.positions_m.to(device),
+            self.start.to(device),
+            self.length.to(device),
+            self.names,
+            self.subjects,
+            self.actions,
+            self.rate_hz,
+        )
 
 
 def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
@@ -51,16 +60,33 @@ def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
         with np.load(path, allow_pickle=False) as z:
             data = {k: z[k] for k in z.files}
     except (ValueError, OSError, EOFError, KeyError) as e:
-        raise ValueError(f"mocap file {str(path)!r} cannot be read ({e}); it may be truncated or hold pickled objects") from None
-    needed = ("positions", "clip_start", "clip_len", "clip_name", "subject", "split", "quality", "action", "joint_names", "fps")
+        raise ValueError(
+            f"mocap file {str(path)!r} cannot be read ({e}); it may be truncated or hold pickled objects"
+        ) from None
+    needed = (
+        "positions",
+        "clip_start",
+        "clip_len",
+        "clip_name",
+        "subject",
+        "split",
+        "quality",
+        "action",
+        "joint_names",
+        "fps",
+    )
     if missing := [k for k in needed if k not in data]:
         raise ValueError(f"mocap file {str(path)!r} lacks {missing}")
     if data["positions"].ndim != 3 or data["positions"].shape[1:] != (skeleton.J, 3):
-        raise ValueError(f"mocap file {str(path)!r}: positions has shape {data['positions'].shape}; give (frames, 17, 3)")
+        raise ValueError(
+            f"mocap file {str(path)!r}: positions has shape {data['positions'].shape}; give (frames, 17, 3)"
+        )
     keep = np.flatnonzero((data["split"] == split) & (data["quality"] >= min_quality))
     if len(keep) == 0:
-        raise ValueError(f"mocap file {str(path)!r} has no clip in split {split!r} with quality >= {min_quality}; "
-                         f"splits: {sorted(set(data['split'].tolist()))}")
+        raise ValueError(
+            f"mocap file {str(path)!r} has no clip in split {split!r} with quality >= {min_quality}; "
+            f"splits: {sorted(set(data['split'].tolist()))}"
+        )
     length = data["clip_len"][keep].astype(np.int64)
     rows = np.concatenate([np.arange(s, s + n) for s, n in zip(data["clip_start"][keep], length, strict=True)])
     positions = data["positions"][rows].astype(np.float32) / 1000
@@ -68,5 +94,12 @@ def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
         raise ValueError(f"mocap file {str(path)!r}: positions holds NaN or infinity in split {split!r}")
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
     names, subjects, actions = (tuple(map(str, data[k][keep])) for k in ("clip_name", "subject", "action"))
-    return Mocap(torch.from_numpy(positions), torch.from_numpy(start), torch.from_numpy(length),
-                 names, subjects, actions, float(data["fps"]))
+    return Mocap(
+        torch.from_numpy(positions),
+        torch.from_numpy(start),
+        torch.from_numpy(length),
+        names,
+        subjects,
+        actions,
+        float(data["fps"]),
+    )

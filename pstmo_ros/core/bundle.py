@@ -54,7 +54,9 @@ class Bundle:
         return str(self.metadata["normalization"])
 
 
-def save_bundle(path: str | Path, model: STMO, normalization: str, training: dict[str, Any], golden_x: Floats) -> Bundle:
+def save_bundle(
+    path: str | Path, model: STMO, normalization: str, training: dict[str, Any], golden_x: Floats
+) -> Bundle:
     """Write a model file and return it as loaded back.
 
     normalization: one of core.normalize.NORMALIZATIONS. golden_x (G, N, 17, 2): a few real windows.
@@ -91,15 +93,19 @@ def load(path: str | Path) -> Bundle:
     """Load and check a model file; BundleError says what is wrong with it."""
     path = Path(path)
     if not path.is_file():
-        raise BundleError(f"model file {str(path)!r} does not exist; give a .safetensors file made by training.export "
-                          "or training.import_official, or the name of a bundled model")
+        raise BundleError(
+            f"model file {str(path)!r} does not exist; give a .safetensors file made by training.export "
+            "or training.import_official, or the name of a bundled model"
+        )
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a file, not a dict)
     except SafetensorError as e:
-        raise BundleError(f"model file {str(path)!r} is not a readable safetensors file ({e}); "
-                          "it may be truncated: copy or download it again") from None
+        raise BundleError(
+            f"model file {str(path)!r} is not a readable safetensors file ({e}); "
+            "it may be truncated: copy or download it again"
+        ) from None
     metadata = _checked_metadata(path, text)
     config = _checked_config(path, metadata)
 
@@ -119,21 +125,29 @@ def sha256(path: str | Path) -> str:
 
 def _checked_metadata(path: Path, text: str | None) -> dict[str, Any]:
     if text is None:
-        raise BundleError(f"model file {str(path)!r} has no {_KEY!r} metadata: it is some other safetensors file; "
-                          "turn an authors' checkpoint into a model file with training.import_official")
+        raise BundleError(
+            f"model file {str(path)!r} has no {_KEY!r} metadata: it is some other safetensors file; "
+            "turn an authors' checkpoint into a model file with training.import_official"
+        )
     try:
         metadata = json.loads(text)
     except json.JSONDecodeError as e:
         raise BundleError(f"model file {str(path)!r}: its {_KEY!r} metadata is not JSON ({e})") from None
     if not isinstance(metadata, dict) or (missing := [k for k in _REQUIRED if k not in metadata]):
-        raise BundleError(f"model file {str(path)!r}: its metadata lacks {missing if isinstance(metadata, dict) else 'all keys'}")
+        raise BundleError(
+            f"model file {str(path)!r}: its metadata lacks {missing if isinstance(metadata, dict) else 'all keys'}"
+        )
     if metadata["format_version"] != FORMAT_VERSION:
-        raise BundleError(f"model file {str(path)!r} has format version {metadata['format_version']}, "
-                          f"this release reads version {FORMAT_VERSION}; export it again")
+        raise BundleError(
+            f"model file {str(path)!r} has format version {metadata['format_version']}, "
+            f"this release reads version {FORMAT_VERSION}; export it again"
+        )
     if metadata["joints"] != list(skeleton.JOINTS):
         raise BundleError(f"model file {str(path)!r} has joints {metadata['joints']}; expected {list(skeleton.JOINTS)}")
     if metadata["normalization"] not in NORMALIZATIONS:
-        raise BundleError(f"model file {str(path)!r}: normalization is {metadata['normalization']!r}, not one of {NORMALIZATIONS}")
+        raise BundleError(
+            f"model file {str(path)!r}: normalization is {metadata['normalization']!r}, not one of {NORMALIZATIONS}"
+        )
     return metadata
 
 

@@ -70,7 +70,10 @@ LAYOUTS: dict[str, Layout] = {
     for layout in (
         Layout("h36m_17", skeleton.JOINTS),
         Layout("coco_17", _COCO),
-        Layout("body_25", ("nose", "neck", *_ARMS, "pelvis", *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear", *_FEET)),
+        Layout(
+            "body_25",
+            ("nose", "neck", *_ARMS, "pelvis", *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear", *_FEET),
+        ),
         Layout("openpose_18", ("nose", "neck", *_ARMS, *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear")),
         # hri_msgs/Skeleton2D cites OpenPose's order but puts the left eye and ear first.
         Layout("hri_18", ("nose", "neck", *_ARMS, *_LEGS, "left_eye", "right_eye", "left_ear", "right_ear")),

@@ -69,7 +69,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # (B, heads, N, d/heads)
+        q, k, v = (
+            self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        )  # (B, heads, N, d/heads)
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         return self.out(y.transpose(1, 2).reshape(b, n, d))
 
@@ -169,7 +171,8 @@ class MOFA(nn.Module):
         super().__init__()
         c = config
         self.positions = nn.ParameterList(
-            nn.Parameter(0.02 * torch.randn(1, c.frames // 3**k, c.dim)) for k in range(min(c.mofa_levels, self.POSITIONED_LAYERS))
+            nn.Parameter(0.02 * torch.randn(1, c.frames // 3**k, c.dim))
+            for k in range(min(c.mofa_levels, self.POSITIONED_LAYERS))
         )
         self.layers = nn.ModuleList(StridedLayer(c.dim, c.heads, c.dropout) for _ in range(c.mofa_levels))
 
@@ -191,6 +194,7 @@ class Centring(nn.Module):
 
     OTHER_FRAMES = 1e-3
     SMALLEST = 0.02  # as a ray: a person at about 40 m
+    weights: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -239,7 +243,7 @@ class STMO(nn.Module):
         self.head_frames = PoseHead(config.dim, 3)  # multi-frame loss, training only
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, N, 17, 2), NaN where a joint is missing -> TEM's output (B, N, d), and the turn that ``restore`` undoes."""
+        """(B, N, 17, 2), NaN where a joint is missing -> TEM's output (B, N, d), and the turn to be undone."""
         x, rotation = (x, None) if self.centring is None else self.centring(x)
         return self.tem(self.sem(torch.where(torch.isnan(x), self.missing_joint, x))), rotation
 
@@ -250,7 +254,7 @@ class STMO(nn.Module):
         return (pose if rotation is None else Centring.restore(pose, rotation))[:, 0]
 
     def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``forward``, with the multi-frame head's poses: ((B, 17, 3), (B, N, 17, 3))."""
+        """As ``forward`` and the multi-frame head's poses: ((B, 17, 3), (B, N, 17, 3))."""
         tokens, rotation = self.encode(x)
         poses = torch.cat([self.head(self.mofa(tokens)), self.head_frames(tokens)], 1)
         poses = poses if rotation is None else Centring.restore(poses, rotation)

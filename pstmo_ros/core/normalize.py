@@ -29,7 +29,7 @@ def denormalize(points: Floats, size_px: tuple[int, int], camera: Camera | None,
     if kind == "rays":
         return _ray_camera(size_px, camera).pixels(points)
     w, h = size_px
-    return (np.asarray(points) + (1, h / w)) * (w / 2)
+    return np.add(points, (1, h / w)) * (w / 2)
 
 
 def _ray_camera(size_px: tuple[int, int], camera: Camera | None) -> Camera:

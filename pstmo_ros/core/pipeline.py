@@ -37,7 +37,9 @@ class PoseLifter:
         config = config or LifterConfig()
         self.spec = bundle.config.window
         if not 0 <= config.look_ahead_s <= self.spec.future_s:
-            raise ValueError(f"look_ahead_s is {config.look_ahead_s}; this model's window takes 0 to {self.spec.future_s:.2f}")
+            raise ValueError(
+                f"look_ahead_s is {config.look_ahead_s}; this model's window takes 0 to {self.spec.future_s:.2f}"
+            )
         self.normalization = bundle.normalization
         self.engine = engine
         self.tracks = Tracks(self.spec, config.look_ahead_s, config.tracks, config.smoothing)

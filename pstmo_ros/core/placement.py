@@ -22,7 +22,11 @@ def place(poses_m: Floats, rays: Floats, scores: Floats) -> Floats:
     or whose solution lies behind the camera.
     """
     limbs = list(skeleton.LIMBS)
-    x, uv, w = poses_m[:, limbs].astype(np.float64), rays[:, limbs].astype(np.float64), scores[:, limbs].astype(np.float64)
+    x, uv, w = (
+        poses_m[:, limbs].astype(np.float64),
+        rays[:, limbs].astype(np.float64),
+        scores[:, limbs].astype(np.float64),
+    )
     seen = np.isfinite(uv).all(-1) & (w > 0)
     uv = np.where(seen[..., None], uv, 0)
     w = np.where(seen, w, 0)

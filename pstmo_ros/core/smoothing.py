@@ -12,7 +12,10 @@ from pstmo_ros.core.types import Floats
 
 @dataclass(frozen=True, slots=True)
 class SmoothingConfig:
-    """min_cutoff_hz: cut-off for a still joint; beta: how fast it opens with speed (Hz per m/s); both raise = less lag."""
+    """min_cutoff_hz: cut-off for a still joint; beta: how fast it opens with speed (Hz per m/s).
+
+    Raising either means less lag and more jitter.
+    """
 
     enabled: bool = True
     min_cutoff_hz: float = 3.0
@@ -30,7 +33,7 @@ class OneEuro:
         self._speed: Floats = np.empty(0)
 
     def __call__(self, stamp_ns: int, value: Floats) -> Floats:
-        """Filter value (…, 3) metres at ``stamp_ns``; a stamp that is not newer than the last is returned unfiltered."""
+        """Filter value (…, 3) metres at ``stamp_ns``; an older stamp passes unfiltered."""
         if not self._config.enabled:
             return value
         if self._stamp_ns is None:

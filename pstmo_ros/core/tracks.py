@@ -123,27 +123,31 @@ class Tracks:
             del self._tracks[person_id]
 
     def _identify(self, frame: Frame2D, joints: Floats, present: list[int]) -> Iterable[int]:
-        """An id for each person present: the detector's own, else the track whose last pose is nearest, else a new one."""
+        """An id for each person present: the detector's own, else the nearest track's, else a new one."""
         if frame.person_ids is not None:
             return [frame.person_ids[p] for p in present]
         tracks = list(self._tracks.values())
-        ids = [-1] * len(present)
+        ids: list[int] = [-1] * len(present)
         if tracks and present:
-            distance = _distances(np.stack([np.broadcast_to(t.last_px, joints[0].shape) for t in tracks]), joints[present])
+            distance = _distances(
+                np.stack([np.broadcast_to(t.last_px, joints[0].shape) for t in tracks]), joints[present]
+            )
             limit = self._config.max_distance
             for t, p in zip(*linear_sum_assignment(np.minimum(distance, 10 * limit)), strict=True):
                 if distance[t, p] <= limit:
                     ids[p] = tracks[t].person_id
-        for p, person_id in enumerate(ids):
+        for k, person_id in enumerate(ids):
             if person_id < 0:
-                ids[p], self._next_id = self._next_id, self._next_id + 1
+                ids[k], self._next_id = self._next_id, self._next_id + 1
         return ids
 
 
 def _distances(tracks_px: Floats, people_px: Floats) -> Floats:
-    """Mean joint distance, as a share of the person's size: (T, 17, 2), (P, 17, 2) -> (T, P); inf with no joint in common."""
+    """Mean joint distance as a share of the person's size, (T, 17, 2), (P, 17, 2) -> (T, P); inf if none is shared."""
     apart = np.linalg.norm(tracks_px[:, None] - people_px[None], axis=-1)
     both = np.isfinite(apart)
     mean = np.where(both, apart, 0).sum(-1) / np.maximum(both.sum(-1), 1)
-    span = np.where(np.isnan(people_px), -np.inf, people_px).max(1) - np.where(np.isnan(people_px), np.inf, people_px).min(1)
+    span = np.where(np.isnan(people_px), -np.inf, people_px).max(1) - np.where(
+        np.isnan(people_px), np.inf, people_px
+    ).min(1)
     return np.where(both.any(-1), mean / np.maximum(span.max(-1), 1.0), np.inf)

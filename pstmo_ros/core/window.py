@@ -15,7 +15,7 @@ Stamps = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """The model's time grid: ``frames`` instants, ``stride / rate_hz`` seconds apart, ``target`` the one it answers for."""
+    """The model's time grid: ``frames`` instants, ``stride / rate_hz`` s apart; the target is one of them."""
 
     frames: int
     stride: int

@@ -19,7 +19,9 @@ from pstmo_ros.core.types import Floats
 
 log = logging.getLogger(__name__)
 
-TOLERANCE_MM = 1.0  # well below what a lifted pose is accurate to; an engine that differs by more computes something else
+TOLERANCE_MM = (
+    1.0  # well below what a lifted pose is accurate to; an engine that differs by more computes something else
+)
 _MODELS = Path(__file__).parents[1] / "models"
 
 
@@ -82,7 +84,9 @@ def self_test(engine: Engine, bundle: Bundle) -> float:
     poses = np.concatenate([engine(bundle.golden_x[:1]), engine(bundle.golden_x)[1:]])  # two batch sizes
     error_mm = float(np.linalg.norm(poses - bundle.golden_y, axis=-1).max() * 1000)
     if not error_mm <= TOLERANCE_MM:
-        raise ValueError(f"self-test failed: its poses differ from the golden ones by {error_mm:.3g} mm (allowed: {TOLERANCE_MM})")
+        raise ValueError(
+            f"self-test failed: its poses differ from the golden ones by {error_mm:.3g} mm (allowed: {TOLERANCE_MM})"
+        )
     return error_mm
 
 
@@ -94,7 +98,9 @@ def model_path(model: str | Path) -> Path:
     bundled = _MODELS / f"{model}.safetensors"
     if not bundled.is_file():
         names = sorted(p.stem for p in _MODELS.glob("*.safetensors"))
-        raise bundles.BundleError(f"model {str(model)!r} is neither a file nor a bundled model; {nearest(str(model), names)}")
+        raise bundles.BundleError(
+            f"model {str(model)!r} is neither a file nor a bundled model; {nearest(str(model), names)}"
+        )
     return bundled
 
 

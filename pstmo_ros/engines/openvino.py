@@ -21,9 +21,9 @@ class OpenVinoEngine:
         example = torch.from_numpy(bundle.golden_x[:2])
         batch = torch.export.Dim("batch", min=1, max=1024)
         program = torch.export.export(bundle.model, (example,), dynamic_shapes=({0: batch},), strict=False)
-        model = ov.convert_model(program)
-        self._compiled = ov.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
-        self._request = self._compiled.create_infer_request()
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = ov.compile_model(ov.convert_model(program), "CPU", settings)  # type: ignore[attr-defined]
+        self._request = compiled.create_infer_request()
         self.name = "openvino (cpu)"
 
     def __call__(self, windows: Floats) -> Floats:

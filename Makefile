@@ -1,0 +1,38 @@
+# make demo    installs into .venv, then lifts a bundled recording through the real node (demo/demo.mp4, demo.png)
+# make test    ruff, mypy, pytest in the same .venv
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin/python
+PIP := $(BIN) -m pip --disable-pip-version-check install -q
+
+.PHONY: demo test install clean
+
+demo: $(VENV)/demo-ready
+	$(BIN) -m pstmo_ros.demo
+
+test: $(VENV)/test-ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(BIN) -m pytest
+
+install: $(VENV)/demo-ready
+
+# A sourced ROS 2 brings rclpy, and messages built for NumPy 1; otherwise both come as wheels.
+$(VENV)/demo-ready: requirements/run.txt requirements/ros.txt
+	@echo "Installing into $(VENV) (torch is large: a few minutes the first time) ..."
+	$(PYTHON) -m venv $(VENV)
+	@if $(BIN) -c "import rclpy" 2>/dev/null; then \
+	  echo "Using the sourced ROS 2 ($$ROS_DISTRO)."; \
+	  grep -vE '^(numpy|scipy|matplotlib)=' requirements/run.txt >$(VENV)/run.txt; \
+	  $(PIP) -r $(VENV)/run.txt -r requirements/sourced-ros.txt; \
+	else \
+	  $(PIP) -r requirements/run.txt -r requirements/ros.txt; \
+	fi
+	@touch $@
+
+$(VENV)/test-ready: $(VENV)/demo-ready requirements/test.txt
+	$(PIP) -r requirements/test.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo build install log
