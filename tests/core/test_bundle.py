@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pstmo_ros.core import bundle as bundles
+from pstmo_ros.core.bundle import BundleError
+
+
+def _rewritten(path, out, change):
+    """A model file with its metadata changed by ``change``."""
+    with safe_open(path, "pt") as file:
+        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        metadata = json.loads(file.metadata()["pstmo"])
+    change(metadata, tensors)
+    save_file(tensors, out, {"pstmo": json.dumps(metadata)})
+    return out
+
+
+def test_everything_the_weights_depend_on_comes_back(bundle):
+    loaded = bundles.load(bundle.path)
+    assert loaded.config == bundle.config
+    assert loaded.normalization == "rays"
+    assert loaded.metadata["window"] == {"frames": 27, "stride": 3, "rate_hz": 50.0, "target": 13}
+    assert loaded.sha256 == bundles.sha256(bundle.path)
+    for (name, ours), theirs in zip(loaded.model.state_dict().items(), bundle.model.state_dict().values(), strict=True):
+        assert (ours == theirs).all(), name
+
+
+def test_loaded_weights_reproduce_the_golden_poses(bundle):
+    import torch
+
+    with torch.inference_mode():
+        poses = bundle.model(torch.from_numpy(bundle.golden_x)).numpy()
+    np.testing.assert_allclose(poses, bundle.golden_y, atol=1e-5)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(BundleError, match=r"nowhere\.safetensors.*does not exist"):
+        bundles.load(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20_000])
+def test_truncated_file(bundle, tmp_path, keep):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(bundle.path.read_bytes()[:keep])
+    with pytest.raises(BundleError, match=r"cut\.safetensors.*truncated"):
+        bundles.load(path)
+
+
+def test_someone_elses_safetensors_file(tmp_path):
+    import torch
+
+    save_file({"w": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(BundleError, match="some other safetensors file"):
+        bundles.load(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, t: m.update(format_version=99), "format version 99"),
+        (lambda m, t: m["model"].update(colour="red"), "colour"),
+        (lambda m, t: m["model"].update(frames=28), "28"),
+        (lambda m, t: m.update(joints=m["joints"][::-1]), "joints"),
+        (lambda m, t: m.update(normalization="inches"), "inches"),
+        (lambda m, t: m.pop("model"), "lacks.*model"),
+        (lambda m, t: m["model"].update(depth=2), "tensors"),
+        (lambda m, t: t.pop("golden.y"), "tensors"),
+    ],
+)
+def test_each_fault_is_named(bundle, tmp_path, change, message):
+    path = _rewritten(bundle.path, tmp_path / "bad.safetensors", change)
+    with pytest.raises(BundleError, match=message):
+        bundles.load(path)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.placement import place
+from tests.conftest import walker
+
+
+def _scene(camera):
+    truth = walker(2.0, offset_m=(0.3, 5.0))
+    roots = truth[:, skeleton.ROOT]
+    return truth - roots[:, None], camera.rays(camera.project(truth)), roots
+
+
+def test_exact_pose_and_pixels_give_the_exact_root(camera):
+    poses, rays, roots = _scene(camera)
+    np.testing.assert_allclose(place(poses, rays, np.ones(rays.shape[:2])), roots, atol=2e-3)
+
+
+def test_unseen_joints_do_not_matter_and_are_not_guessed(camera):
+    poses, rays, roots = _scene(camera)
+    rays[:, skeleton.index("left_wrist")] = np.nan
+    scores = np.ones(rays.shape[:2])
+    scores[:, skeleton.index("right_ankle")] = 0
+    rays[:, skeleton.index("right_ankle")] = 99
+    np.testing.assert_allclose(place(poses, rays, scores), roots, atol=2e-3)
+
+
+def test_a_doubtful_joint_pulls_less(camera):
+    poses, rays, roots = _scene(camera)
+    rays[:, skeleton.index("left_wrist")] += 0.2
+    sure = place(poses, rays, np.ones(rays.shape[:2]))
+    scores = np.ones(rays.shape[:2])
+    scores[:, skeleton.index("left_wrist")] = 0.05
+    assert np.abs(place(poses, rays, scores) - roots).max() < 0.2 * np.abs(sure - roots).max()
+
+
+@pytest.mark.parametrize("seen", [0, 2])
+def test_too_few_joints_give_no_position(camera, seen):
+    poses, rays, _ = _scene(camera)
+    scores = np.zeros(rays.shape[:2])
+    scores[:, list(skeleton.LIMBS[:seen])] = 1
+    assert np.isnan(place(poses, rays, scores)).all()
+
+
+def test_all_joints_on_one_ray_give_no_position(camera):
+    poses, rays, _ = _scene(camera)
+    assert np.isnan(place(poses, np.zeros_like(rays), np.ones(rays.shape[:2]))).all()

@@ -1,0 +1,110 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.core.tracks import TrackConfig, Tracks
+from pstmo_ros.core.window import WindowSpec
+from tests.conftest import record, walker
+
+SPEC = WindowSpec(27, 3, 50.0, 13)
+
+
+def _tracks(look_ahead_s=0.0, **config) -> Tracks:
+    return Tracks(SPEC, look_ahead_s, TrackConfig(**config), SmoothingConfig())
+
+
+def _frames(camera, seconds=2.0, ids=True, people=2):
+    walkers = [walker(seconds, offset_m=(1.5 * i - 0.7, 4.0 + i)) for i in range(people)]
+    return list(record(walkers, camera, ids=ids).frames())
+
+
+def _shift(frame, seconds):
+    return dataclasses.replace(frame, stamp_ns=frame.stamp_ns + round(seconds * 1e9))
+
+
+def test_the_detectors_ids_are_kept(camera):
+    tracks = _tracks()
+    for frame in _frames(camera):
+        assert [d.track.person_id for d in tracks.observe(frame)] == [1, 2]
+
+
+def test_without_ids_people_keep_the_id_they_were_given(camera):
+    tracks = _tracks()
+    for i, frame in enumerate(_frames(camera, ids=False)):
+        order = [1, 0] if i % 2 else [0, 1]  # detectors list people in any order
+        frame = dataclasses.replace(frame, keypoints_px=frame.keypoints_px[order], scores=frame.scores[order])
+        due = tracks.observe(frame)
+        at = {d.track.person_id: d.joints_px[0, 0] for d in due}
+        assert sorted(at) == [0, 1]
+        assert at[0] < at[1]
+
+
+def test_someone_who_left_is_forgotten_and_a_newcomer_is_new(camera):
+    tracks = _tracks(max_age_s=0.5)
+    frames = _frames(camera, ids=False)
+    tracks.observe(frames[0])
+    assert tracks.person_ids == (0, 1)
+    assert [d.track.person_id for d in tracks.observe(_shift(frames[1], 2.0))] == [2, 3]
+    assert tracks.person_ids == (2, 3)
+
+
+def test_a_short_absence_keeps_the_person(camera):
+    tracks = _tracks()
+    frames = _frames(camera, ids=False, people=1)
+    first = tracks.observe(frames[0])[0].track
+    assert tracks.observe(frames[30])[0].track is first
+
+
+def test_nobody_in_view_is_fine(camera):
+    tracks = _tracks()
+    frame = _frames(camera)[0]
+    empty = dataclasses.replace(frame, keypoints_px=frame.keypoints_px[:0], scores=frame.scores[:0], person_ids=())
+    assert tracks.observe(empty) == []
+    assert len(tracks.observe(_shift(frame, 0.02))) == 2
+
+
+def test_doubtful_keypoints_are_not_seen(camera):
+    frame = _frames(camera)[0]
+    frame.scores[0, 3] = 0.05
+    due = _tracks(min_score=0.1).observe(frame)[0]
+    assert np.isnan(due.joints_px[3]).all()
+    assert due.scores[3] == 0
+
+
+def test_a_person_of_whom_nothing_is_sure_is_left_out(camera):
+    frame = _frames(camera)[0]
+    frame.scores[0] = 0.05
+    assert [d.track.person_id for d in _tracks().observe(frame)] == [2]
+
+
+def test_look_ahead_gives_each_frame_once_at_its_own_stamp(camera):
+    tracks, frames = _tracks(look_ahead_s=0.2), _frames(camera, people=1)
+    given = [d.stamp_ns for f in frames for d in tracks.observe(f)]
+    assert given == [f.stamp_ns for f in frames[:-10]]
+    assert [d.stamp_ns for d in tracks.flush()] == [f.stamp_ns for f in frames[-10:]]
+    assert tracks.flush() == []
+
+
+def test_a_late_frame_still_gets_its_pose(camera):
+    tracks, frames = _tracks(), _frames(camera, people=1)
+    order = [0, 1, 3, 2, 4]
+    assert [d.stamp_ns for i in order for d in tracks.observe(frames[i])] == [frames[i].stamp_ns for i in order]
+
+
+def test_time_that_jumps_back_starts_afresh(camera):
+    tracks, frames = _tracks(), _frames(camera, people=1)
+    for frame in frames:
+        tracks.observe(_shift(frame, 100))
+    due = tracks.observe(frames[0])
+    assert len(due[0].track.history) == 1
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_memory_does_not_grow_with_people_who_come_and_go(camera, ids):
+    tracks, frames = _tracks(), _frames(camera, ids=ids, people=1)
+    for i in range(50):
+        frame = dataclasses.replace(frames[0], person_ids=(i,) if ids else None)
+        tracks.observe(_shift(frame, 5.0 * i))
+        assert len(tracks) == 1

@@ -1,0 +1,100 @@
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
+from pstmo_ros.engines import load_engine
+from pstmo_ros.lift import lift
+from pstmo_ros.recording import load_recording, save_recording
+from tests.conftest import record, walker
+
+
+@pytest.fixture
+def recording(camera):
+    return record([walker(1.0), walker(1.0, offset_m=(1.0, 5.0))], camera)
+
+
+def _lifter(bundle, look_ahead_s=0.0):
+    return PoseLifter(bundle, load_engine(bundle, "torch"), LifterConfig(look_ahead_s))
+
+
+def test_recording_survives_the_file(recording, tmp_path):
+    save_recording(tmp_path / "r.npz", recording)
+    back = load_recording(tmp_path / "r.npz")
+    for field in dataclasses.fields(recording):
+        a, b = getattr(recording, field.name), getattr(back, field.name)
+        if isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
+        else:
+            assert a == b, field.name
+
+
+@pytest.mark.parametrize("look_ahead_s", [0.0, 0.1, 0.78])
+def test_every_frame_gets_every_persons_pose_whatever_the_look_ahead(bundle, recording, look_ahead_s):
+    lifted = lift(recording, _lifter(bundle, look_ahead_s))
+    np.testing.assert_array_equal(lifted.stamps_ns, recording.stamps_ns)
+    np.testing.assert_array_equal(lifted.person_ids, recording.person_ids)
+    assert np.isfinite(lifted.poses_root_m).all()
+
+
+def test_look_ahead_shows_the_model_the_future(bundle, recording):
+    now, later = lift(recording, _lifter(bundle)), lift(recording, _lifter(bundle, 0.2))
+    assert np.abs(now.poses_root_m[10] - later.poses_root_m[10]).max() > 1e-4
+
+
+def test_someone_who_is_not_there_yet_is_nan_with_id_minus_one(bundle, recording):
+    recording.keypoints[:20, 1] = np.nan
+    lifted = lift(recording, _lifter(bundle))
+    assert (lifted.person_ids[:20] == [1, -1]).all()
+    assert np.isnan(lifted.poses_m[:20, 1]).all()
+    assert (lifted.person_ids[20:] == [1, 2]).all()
+
+
+def test_command_line(bundle, recording, tmp_path):
+    save_recording(tmp_path / "in.npz", recording)
+    command = [sys.executable, "-m", "pstmo_ros.lift", tmp_path / "in.npz", tmp_path / "out.npz", "--model", bundle.path]
+    subprocess.run([*command, "--engine", "torch"], check=True, capture_output=True)
+    with np.load(tmp_path / "out.npz") as out:
+        assert set(out.files) == {"stamps_ns", "person_ids", "poses_m", "poses_root_m", "scores"}
+        assert out["poses_m"].shape == (50, 2, 17, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("layout"), "'layout'"),
+        (lambda d: d.update(layout=np.array("coco17")), "did you mean 'coco_17'"),
+        (lambda d: d.update(layout=np.array("coco_17"), keypoints=d["keypoints"][:, :, :16]), r"keypoints.*\(T, P, 17, 3\)"),
+        (lambda d: d.update(stamps_ns=d["stamps_ns"][:-1]), "stamps_ns.*50 integers"),
+        (lambda d: d.update(stamps_ns=d["stamps_ns"] / 1e9), "stamps_ns.*float64"),
+        (lambda d: d.update(image_size=np.array(640)), "image_size"),
+        (lambda d: d.update(person_ids=d["person_ids"][:, 0]), "person_ids"),
+        (lambda d: d.update(camera_matrix=np.zeros((3, 3))), "not calibrated"),
+        (lambda d: d.update(distortion=np.zeros(8)), "plumb_bob"),
+        (lambda d: d.update(layout=np.array({"a": 1}, object)), "not a readable"),
+    ],
+)
+def test_each_fault_of_a_recording_is_named(recording, tmp_path, change, message):
+    save_recording(tmp_path / "good.npz", recording)
+    data = dict(np.load(tmp_path / "good.npz"))
+    change(data)
+    np.savez(tmp_path / "bad.npz", **data)
+    with pytest.raises(ValueError, match=message):
+        load_recording(tmp_path / "bad.npz")
+
+
+def test_a_truncated_recording_is_named(recording, tmp_path):
+    save_recording(tmp_path / "good.npz", recording)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "good.npz").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"cut\.npz.*not a readable"):
+        load_recording(tmp_path / "cut.npz")
+
+
+def test_command_line_faults_are_one_line(tmp_path):
+    command = [sys.executable, "-m", "pstmo_ros.lift", "missing.npz", "out.npz"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr == "lift: recording 'missing.npz' does not exist\n"
