@@ -1,0 +1,228 @@
+"""Loaders read the files that licensed users have, tiny here but exact in form, and refuse what is broken."""
+
+import io
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.window import WindowSpec
+from training.datasets import dhp, h36m
+from training.datasets.clips import DataError
+from training.datasets.pickled import load_dictionary
+from training.recorded import RecordedWindows
+
+FRAMES = 12
+
+
+def world(frames: int = FRAMES) -> np.ndarray:
+    """32 joints (T, 32, 3) near the room's middle, each at a place of its own, moving 4 cm a frame."""
+    joints = np.random.default_rng(0).uniform(-0.4, 0.4, (32, 3)) + np.array([0, 0, 0.9])
+    return (joints + np.arange(frames)[:, None, None] * np.array([0.04, 0, 0])).astype(np.float32)
+
+
+def write_h36m(folder, subjects=("S9",), actions=("Walking 1", "Directions"), keypoints="gt", poses=None):
+    """Files in VideoPose3D's format: 2D is the projection of the 3D, and three frames longer."""
+    views = h36m.load_views()
+    longer = world(FRAMES + 3)[:, list(h36m.JOINTS_OF_32)]
+    positions_3d = {s: {a: world() if poses is None else poses for a in actions} for s in subjects}
+    positions_2d = {
+        s: {a: [v.camera.project((longer - v.position_m) @ v.rotation) for v in views[s]] for a in actions}
+        for s in subjects
+    }
+    metadata = {"num_joints": 17, "keypoints_symmetry": [list(skeleton.LEFT), list(skeleton.RIGHT)]}
+    np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=np.array(positions_3d, dtype=object))
+    np.savez_compressed(
+        folder / f"data_2d_h36m_{keypoints}.npz",
+        positions_2d=np.array(positions_2d, dtype=object),
+        metadata=np.array(metadata, dtype=object),
+    )
+
+
+def write_dhp(folder, split: str, data: dict) -> None:
+    np.savez_compressed(folder / f"data_{split}_3dhp.npz", data=np.array(data, dtype=object))
+
+
+def dhp_arrays(frames: int = FRAMES) -> dict:
+    """2D whose x is the joint's index in the file, and 3D in mm with the same mark."""
+    mark = np.arange(17.0)[None, :, None]
+    return {"data_2d": np.tile(mark, (frames, 1, 2)), "data_3d": np.tile(mark * 1000, (frames, 1, 3))}
+
+
+def test_h36m_clips_project_onto_their_keypoints_in_every_camera(tmp_path):
+    write_h36m(tmp_path)
+    clips = h36m.load_h36m(tmp_path, h36m.Split(("S9",)), "gt")
+    assert len(clips) == 2 * 4
+    for clip in clips:
+        assert clip.keypoints_px.shape == (FRAMES, 17, 2)  # cut to the 3D's length
+        assert clip.poses_m[..., 2].min() > 2  # before the camera
+        np.testing.assert_allclose(clip.camera.project(clip.poses_m), clip.keypoints_px, atol=1e-2)
+        assert (clip.root_relative_m()[:, skeleton.ROOT] == 0).all()
+        assert clip.rate_hz == 50
+    assert {c.size_px for c in clips} == {(1000, 1002), (1000, 1000)}
+    assert {c.action for c in clips} == {"Walking", "Directions"}
+
+
+def test_every_h36m_camera_looks_at_the_middle_of_the_room_from_above_the_floor():
+    for views in h36m.load_views().values():
+        for view in views:
+            assert np.linalg.det(view.rotation) == pytest.approx(1, abs=1e-5)
+            assert 1 < view.position_m[2] < 2
+            middle = view.camera.project((np.array([0, 0, 1.0]) - view.position_m) @ view.rotation)
+            assert np.abs(middle - 500).max() < 250
+
+
+def test_actions_of_the_files_become_the_fifteen_of_table_1():
+    assert len(h36m.ACTIONS) == 15
+    assert [h36m.action_of(n) for n in ("Walking 1", "WalkTogether", "TakingPhoto 2", "SittingDown")] == [
+        "Walking", "WalkTogether", "Photo", "SittingDown"]  # fmt: skip
+
+
+def test_h36m_splits_keep_cameras_and_subjects_apart(tmp_path):
+    write_h36m(tmp_path, subjects=h36m.TRAIN, actions=("Eating",))
+    load = {s: h36m.load_h36m(tmp_path, s, "gt") for s in h36m.SPLITS if not s.endswith("test")}
+    assert {c.view for c in load["cross_camera_pretrain"]} == {"0", "1", "2"}
+    assert {c.view for c in load["cross_camera_finetune"]} == {"3"}
+    pretrain, finetune = ({c.subject for c in load[f"cross_subject_{s}"]} for s in ("pretrain", "finetune"))
+    assert pretrain.isdisjoint(finetune)
+    assert pretrain | finetune == {c.subject for c in load["train"]} == set(h36m.TRAIN)
+
+
+def test_coco_keypoints_come_as_detected_or_in_the_models_order(tmp_path):
+    write_h36m(tmp_path, keypoints="detectron_pt_coco")
+    clip = h36m.load_h36m(tmp_path, h36m.Split(("S9",), (1,)), "detectron_pt_coco")[0]
+    names = layouts.get("coco_17").joints
+    raw, ours = clip.model_input("screen", as_detected=True), clip.model_input("screen")
+    torch.testing.assert_close(raw[:, names.index("left_knee")], ours[:, skeleton.index("left_knee")])
+    hips = raw[:, [names.index("left_hip"), names.index("right_hip")]].mean(1)
+    torch.testing.assert_close(ours[:, skeleton.ROOT], hips)
+    assert raw.shape == ours.shape == (FRAMES, 17, 2)
+
+
+def test_dhp_training_cameras_become_clips_in_our_joint_order_and_metres(tmp_path):
+    write_dhp(tmp_path, "train", {"S1 Seq1": [{"0": dhp_arrays(), "4": dhp_arrays()}, 25]})
+    clips = dhp.load_dhp(tmp_path, "train")
+    assert [(c.subject, c.action, c.view, c.rate_hz) for c in clips] == [("S1", "Seq1", v, 25.0) for v in "04"]
+    assert clips[0].size_px == (2048, 2048)
+    for name, there in (("pelvis", 14), ("head_top", 0), ("left_wrist", 7), ("right_hip", 8), ("neck_nose", 16)):
+        assert clips[0].keypoints_px[0, skeleton.index(name), 0] == there
+        assert clips[0].poses_m[0, skeleton.index(name), 0] == there  # 1000 mm for each index
+
+
+def test_dhp_test_windows_run_over_valid_frames_only_and_sizes_are_the_sequences(tmp_path):
+    arrays = dhp_arrays(10)
+    arrays["data_2d"][:, :, 0] += 100 * np.arange(10)[:, None]  # frame t is marked by 100 t
+    valid = np.array([0, 1, 1, 1, 0, 0, 1, 1, 0, 1], float)
+    write_dhp(tmp_path, "test", {"TS1": arrays | {"valid": valid}, "TS5": dhp_arrays(4) | {"valid": np.ones(4)}})
+    clips = dhp.load_dhp(tmp_path, "test")
+    assert [(c.subject, len(c.poses_m)) for c in clips] == [("TS1", 3), ("TS1", 2), ("TS1", 1), ("TS5", 4)]
+    assert [c.size_px for c in clips] == [(2048, 2048)] * 3 + [(1920, 1080)]
+    windows = RecordedWindows(clips[:3], WindowSpec(9, 1, 25.0, 4), mirror=False)
+    seen = torch.cat([b.joints for b in windows.ordered(4)])[:, :, skeleton.index("head_top"), 0]
+    frames = ((seen + 1) / 2 * 2048 / 100).round().int()
+    assert set(frames[1].tolist()) == {1, 2, 3}
+    assert set(frames[3].tolist()) == {6, 7}
+
+
+def test_windows_repeat_the_end_frames_on_both_sides_and_step_by_the_stride(tmp_path):
+    write_h36m(tmp_path, actions=("Eating", "Posing"))
+    clips = h36m.load_h36m(tmp_path, h36m.Split(("S9",), (0,)), "gt")
+    windows = RecordedWindows(clips, WindowSpec(27, 2, 50.0, 13))
+    joints = clips[1].model_input("screen")
+    window = windows.windows(torch.tensor([FRAMES + 4])).joints[0]
+    at = [min(max(4 + 2 * (n - 13), 0), FRAMES - 1) for n in range(27)]
+    torch.testing.assert_close(window, joints[at])
+
+
+def test_drawn_windows_mirror_input_and_pose_together(tmp_path):
+    write_h36m(tmp_path)
+    clips = h36m.load_h36m(tmp_path, h36m.Split(("S9",), (2,)), "gt")
+    windows = RecordedWindows(clips, WindowSpec(9, 1, 50.0, 4), generator=torch.Generator().manual_seed(0))
+    batch = windows.draw(64)
+    assert batch.joints.shape == (64, 9, 17, 2)
+    assert batch.poses_m.shape == (64, 9, 17, 3)
+    hip, other = skeleton.index("left_hip"), skeleton.index("right_hip")
+    as_recorded = windows.poses_m[:, hip, 0].unique()
+    mirrored = -windows.poses_m[:, other, 0].unique()
+    drawn = batch.poses_m[:, 4, hip, 0]
+    turned = torch.isclose(drawn[:, None], mirrored).any(1)
+    assert torch.isclose(drawn[:, None], as_recorded).any(1).logical_xor(turned).all()
+    assert 10 < turned.sum() < 54
+
+
+def test_a_missing_file_is_named_with_its_folder_and_how_to_make_it(tmp_path):
+    with pytest.raises(DataError, match=r"data_3d_h36m.npz.*licensed.*prepare_data_h36m"):
+        h36m.load_h36m(tmp_path, "test")
+    with pytest.raises(DataError, match=r"data_test_3dhp.npz.*licensed.*data_to_npz_3dhp_test"):
+        dhp.load_dhp(tmp_path, "test")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    write_h36m(tmp_path)
+    path = tmp_path / "data_3d_h36m.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"data_3d_h36m.npz.* cannot be read"):
+        h36m.load_h36m(tmp_path, h36m.Split(("S9",)), "gt")
+
+
+@pytest.mark.parametrize(
+    ("poses", "message"),
+    [
+        (np.zeros((FRAMES, 31, 3)), r"shape \(12, 31, 3\); expected .*\(frames, 32, 3\)"),
+        (np.where(np.arange(FRAMES)[:, None, None] == 5, np.nan, world()), "NaN or infinity, first in frame 5"),
+        (world(FRAMES + 9), "has 15 frames for 21 of 3D"),
+        (np.array(["a"]), "expected numbers"),
+    ],
+)
+def test_arrays_that_cannot_be_what_they_should_are_refused(tmp_path, poses, message):
+    write_h36m(tmp_path, poses=poses)
+    with pytest.raises(DataError, match=message):
+        h36m.load_h36m(tmp_path, h36m.Split(("S9",)), "gt")
+
+
+def test_unknown_names_are_answered_with_the_nearest(tmp_path):
+    with pytest.raises(DataError, match="cross_camera_test"):
+        h36m.load_h36m(tmp_path, "cros_camera_test")
+    with pytest.raises(DataError, match="cpn_ft_h36m_dbb"):
+        h36m.load_h36m(tmp_path, "test", "cpn")
+
+
+class _RunsCode:
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def write_pickle(path, field: str, value, protocol: int) -> None:
+    """An npz file whose field is an object array pickled as ``value``."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(np.array({}, dtype=object)))
+    pickle.dump(value, file, protocol)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{field}.npy", file.getvalue())
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_that_tries_to_run_code_is_refused_and_does_not_run(tmp_path, protocol):
+    write_h36m(tmp_path)
+    victim = tmp_path / "made_by_the_pickle"
+    write_pickle(tmp_path / "data_3d_h36m.npz", "positions_3d", _RunsCode(os.mkdir, str(victim)), protocol)
+    with pytest.raises(DataError, match=r"asks for \w+.mkdir"):
+        h36m.load_h36m(tmp_path, "test", "gt")
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_data_of_every_pickle_protocol_is_read(tmp_path, protocol):
+    data = {"a": {"b": [np.arange(6.0).reshape(2, 3), np.float32(2), (1, "x", True, None)]}, "e": np.array([b"s"])}
+    write_pickle(tmp_path / "data.npz", "data", np.array(data, dtype=object), protocol)
+    read = load_dictionary(tmp_path / "data.npz", "data")
+    np.testing.assert_array_equal(read["a"]["b"][0], data["a"]["b"][0])
+    assert read["a"]["b"][1:] == data["a"]["b"][1:]
+    assert read["e"][0] == b"s"

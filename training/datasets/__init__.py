@@ -1,0 +1,1 @@
+"""Recorded data sets behind one interface: a list of ``Clip``."""
