@@ -52,6 +52,12 @@ def record(people: list[np.ndarray], camera: Camera, rate_hz: float = RATE_HZ, i
     return Recording(keypoints, stamps, (camera.width, camera.height), "h36m_17", person_ids, camera, truth)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled models of the tests stay with the tests (subprocesses inherit this)."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def camera() -> Camera:
     return Camera(1280, 720, 900.0, 910.0, 640.0, 355.0, (-0.08, 0.02, 0.001, -0.0005, 0.0))

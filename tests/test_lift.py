@@ -55,7 +55,15 @@ def test_someone_who_is_not_there_yet_is_nan_with_id_minus_one(bundle, recording
 
 def test_command_line(bundle, recording, tmp_path):
     save_recording(tmp_path / "in.npz", recording)
-    command = [sys.executable, "-m", "pstmo_ros.lift", tmp_path / "in.npz", tmp_path / "out.npz", "--model", bundle.path]
+    command = [
+        sys.executable,
+        "-m",
+        "pstmo_ros.lift",
+        tmp_path / "in.npz",
+        tmp_path / "out.npz",
+        "--model",
+        bundle.path,
+    ]
     subprocess.run([*command, "--engine", "torch"], check=True, capture_output=True)
     with np.load(tmp_path / "out.npz") as out:
         assert set(out.files) == {"stamps_ns", "person_ids", "poses_m", "poses_root_m", "scores"}
@@ -67,7 +75,10 @@ def test_command_line(bundle, recording, tmp_path):
     [
         (lambda d: d.pop("layout"), "'layout'"),
         (lambda d: d.update(layout=np.array("coco17")), "did you mean 'coco_17'"),
-        (lambda d: d.update(layout=np.array("coco_17"), keypoints=d["keypoints"][:, :, :16]), r"keypoints.*\(T, P, 17, 3\)"),
+        (
+            lambda d: d.update(layout=np.array("coco_17"), keypoints=d["keypoints"][:, :, :16]),
+            r"keypoints.*\(T, P, 17, 3\)",
+        ),
         (lambda d: d.update(stamps_ns=d["stamps_ns"][:-1]), "stamps_ns.*50 integers"),
         (lambda d: d.update(stamps_ns=d["stamps_ns"] / 1e9), "stamps_ns.*float64"),
         (lambda d: d.update(image_size=np.array(640)), "image_size"),

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.types import Floats
+from pstmo_ros.engines.self_test import self_test
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +45,9 @@ def _torch(bundle: Bundle) -> Engine:
 
 
 def _openvino(bundle: Bundle) -> Engine:
-    from pstmo_ros.engines.openvino import OpenVinoEngine
+    from pstmo_ros.engines.openvino import openvino_engine
 
-    return OpenVinoEngine(bundle)
+    return openvino_engine(bundle)
 
 
 ENGINES: dict[str, Callable[[Bundle], Engine]] = {"openvino": _openvino, "torch": _torch}
@@ -77,17 +76,6 @@ def load_engine(model: str | Path | Bundle, engine: str = "auto") -> Engine:
         log.info("engine %s reproduces the golden poses to %.4f mm", name, error_mm)
         return built
     raise EngineError(f"no engine can run the model; tried {'; '.join(failures)}")
-
-
-def self_test(engine: Engine, bundle: Bundle) -> float:
-    """Run the golden windows; returns the largest joint error in mm, ValueError when it is not within TOLERANCE_MM."""
-    poses = np.concatenate([engine(bundle.golden_x[:1]), engine(bundle.golden_x)[1:]])  # two batch sizes
-    error_mm = float(np.linalg.norm(poses - bundle.golden_y, axis=-1).max() * 1000)
-    if not error_mm <= TOLERANCE_MM:
-        raise ValueError(
-            f"self-test failed: its poses differ from the golden ones by {error_mm:.3g} mm (allowed: {TOLERANCE_MM})"
-        )
-    return error_mm
 
 
 def model_path(model: str | Path) -> Path:

@@ -38,7 +38,9 @@ def test_screen_keeps_the_aspect_ratio():
 def test_rays_do_not_depend_on_resolution():
     full, half = Camera.from_field_of_view((1280, 720), 70), Camera.from_field_of_view((640, 360), 70)
     point = np.array([[300.0, 200.0]])
-    np.testing.assert_allclose(normalize(point, (1280, 720), full, "rays"), normalize(point / 2, (640, 360), half, "rays"))
+    np.testing.assert_allclose(
+        normalize(point, (1280, 720), full, "rays"), normalize(point / 2, (640, 360), half, "rays")
+    )
 
 
 def test_uncalibrated_matrix_is_refused():

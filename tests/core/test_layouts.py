@@ -13,16 +13,31 @@ def _detect(layout: str, body: dict[str, tuple[float, float]]) -> np.ndarray:
 
 
 def test_every_layout_has_its_published_size():
-    assert {n: len(layouts.get(n).joints) for n in SIZES} == SIZES == {n: len(v.joints) for n, v in layouts.LAYOUTS.items()}
+    assert (
+        {n: len(layouts.get(n).joints) for n in SIZES}
+        == SIZES
+        == {n: len(v.joints) for n, v in layouts.LAYOUTS.items()}
+    )
 
 
 @pytest.mark.parametrize(
     ("layout", "index", "joint"),
-    [("coco_17", 9, "left_wrist"), ("coco_17", 16, "right_ankle"), ("body_25", 4, "right_wrist"), ("body_25", 8, "pelvis"),
-     ("body_25", 12, "left_hip"), ("openpose_18", 14, "right_eye"), ("hri_18", 14, "left_eye"), ("halpe_26", 19, "pelvis"),
-     ("halpe_26", 20, "left_big_toe"), ("mediapipe_33", 11, "left_shoulder"), ("mediapipe_33", 28, "right_ankle"),
-     ("mpii_16", 0, "right_ankle"), ("mpii_16", 13, "left_shoulder")],
-)  # fmt: skip
+    [
+        ("coco_17", 9, "left_wrist"),
+        ("coco_17", 16, "right_ankle"),
+        ("body_25", 4, "right_wrist"),
+        ("body_25", 8, "pelvis"),
+        ("body_25", 12, "left_hip"),
+        ("openpose_18", 14, "right_eye"),
+        ("hri_18", 14, "left_eye"),
+        ("halpe_26", 19, "pelvis"),
+        ("halpe_26", 20, "left_big_toe"),
+        ("mediapipe_33", 11, "left_shoulder"),
+        ("mediapipe_33", 28, "right_ankle"),
+        ("mpii_16", 0, "right_ankle"),
+        ("mpii_16", 13, "left_shoulder"),
+    ],
+)
 def test_published_indices(layout, index, joint):
     assert layouts.get(layout).joints[index] == joint
 

@@ -64,7 +64,9 @@ def test_centred_model_does_not_care_how_large_a_person_appears(centred):
 def test_centred_model_turns_with_the_camera(centred):
     """Rotating the camera about its centre rotates the answer with it, and changes nothing else."""
     angle = 0.4
-    turn = torch.tensor([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], dtype=torch.float)
+    turn = torch.tensor(
+        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], dtype=torch.float
+    )
     points = torch.from_numpy(walker(0.54)[::3][:9])[None] @ turn.T
     turned = points[..., :2] / points[..., 2:]
     with torch.no_grad():

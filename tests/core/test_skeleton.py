@@ -14,7 +14,9 @@ def test_order_is_human36m():
 def test_mirror_twice_is_identity_and_swaps_sides():
     points = np.random.default_rng(0).normal(size=(5, 17, 3))
     mirrored = skeleton.mirror(points)
-    np.testing.assert_allclose(mirrored[:, skeleton.index("left_wrist"), 0], -points[:, skeleton.index("right_wrist"), 0])
+    np.testing.assert_allclose(
+        mirrored[:, skeleton.index("left_wrist"), 0], -points[:, skeleton.index("right_wrist"), 0]
+    )
     np.testing.assert_array_equal(skeleton.mirror(mirrored), points)
 
 
