@@ -79,16 +79,24 @@ def train(config: FinetuneConfig, resume: bool = False) -> None:
     splits = {s: load_mocap(config.data, s, config.min_quality).to(device) for s in ("train", "val")}
     draws = torch.Generator(device).manual_seed(config.seed)
     sampler = WindowSampler(splits["train"], config.model.window, config.batches, draws)
-    validation = {name: _validation(splits["val"], config, share) for name, share in (("zero_look_ahead", 1.0), ("any_look_ahead", 0.0))}
+    validation = {
+        name: _validation(splits["val"], config, share)
+        for name, share in (("zero_look_ahead", 1.0), ("any_look_ahead", 0.0))
+    }
 
     model = STMO(config.model).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, (0.9, 0.98), weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), config.learning_rate, (0.9, 0.98), weight_decay=config.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, config))
     checkpoint = run / "checkpoint.pt"
     step = _restore(checkpoint, config, model, optimizer, schedule, draws) if resume else 0
 
     writer = SummaryWriter(str(run))
-    saved, progress = time.monotonic(), tqdm(total=config.steps, initial=step, unit="step", dynamic_ncols=True, mininterval=5)
+    saved, progress = (
+        time.monotonic(),
+        tqdm(total=config.steps, initial=step, unit="step", dynamic_ncols=True, mininterval=5),
+    )
     while step < config.steps:
         model.train()
         batch = sampler.draw(config.batch)
@@ -151,7 +159,15 @@ def _loss(model: STMO, batch: Batch, config: FinetuneConfig) -> tuple[Tensor, Te
 
 def _validation(mocap: Any, config: FinetuneConfig, zero_look_ahead: float) -> list[Batch]:
     """Fixed validation batches: other subjects, the bodies as recorded, the same cameras and detector."""
-    body = dataclasses.replace(config.batches.body, mirror=False, scale=(1.0, 1.0), bone=0.0, hips=(1.0, 1.0), shoulders=(1.0, 1.0), speed=(1.0, 1.0))
+    body = dataclasses.replace(
+        config.batches.body,
+        mirror=False,
+        scale=(1.0, 1.0),
+        bone=0.0,
+        hips=(1.0, 1.0),
+        shoulders=(1.0, 1.0),
+        speed=(1.0, 1.0),
+    )
     fixed = dataclasses.replace(config.batches, body=body, zero_look_ahead=zero_look_ahead)
     sampler = WindowSampler(mocap, config.model.window, fixed, torch.Generator(config.device).manual_seed(0))
     return [sampler.draw(256) for _ in range(config.validation_windows // 256)]
@@ -163,17 +179,27 @@ def _learning_rate(step: int, config: FinetuneConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(config.steps - config.warmup, 1)))
 
 
-def _save(path: Path, step: int, config: FinetuneConfig, model: Any, optimizer: Any, schedule: Any, draws: torch.Generator) -> None:
+def _save(
+    path: Path, step: int, config: FinetuneConfig, model: Any, optimizer: Any, schedule: Any, draws: torch.Generator
+) -> None:
     """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole."""
-    state = {"step": step, "config": json.dumps(dataclasses.asdict(config)), "model": model.state_dict(),
-             "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-             "draws": draws.get_state(), "random": torch.get_rng_state()}
+    state = {
+        "step": step,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "draws": draws.get_state(),
+        "random": torch.get_rng_state(),
+    }
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
 
 
-def _restore(path: Path, config: FinetuneConfig, model: Any, optimizer: Any, schedule: Any, draws: torch.Generator) -> int:
+def _restore(
+    path: Path, config: FinetuneConfig, model: Any, optimizer: Any, schedule: Any, draws: torch.Generator
+) -> int:
     if not path.is_file():
         raise ValueError(f"--resume: there is no checkpoint {str(path)!r}; start without --resume, or give run=FOLDER")
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -48,7 +48,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise ValueError(f"checkpoint {str(path)!r} does not exist; download one from the authors' page") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
-        raise ValueError(f"checkpoint {str(path)!r} is not a plain state dict of tensors and was not loaded: {e}") from None
+        raise ValueError(
+            f"checkpoint {str(path)!r} is not a plain state dict of tensors and was not loaded: {e}"
+        ) from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"checkpoint {str(path)!r} holds {type(state).__name__}, not a state dict of tensors")
     return {str(k).removeprefix("module."): v for k, v in state.items()}
@@ -92,7 +94,9 @@ class _Source:
 
     def take(self, name: str) -> Tensor:
         if name not in self.left:
-            raise ValueError(f"the checkpoint has no {name!r}; check --frames and --depth, and that it is a Stage II checkpoint")
+            raise ValueError(
+                f"the checkpoint has no {name!r}; check --frames and --depth, and that it is a Stage II checkpoint"
+            )
         return self.left.pop(name)
 
     def copy(self, ours: dict[str, Tensor], name: str, theirs: str) -> None:
@@ -117,8 +121,10 @@ class _Source:
     def check_all_used(self) -> None:
         left = [k for k in self.left if not k.startswith(_UNUSED)]
         if left:
-            raise ValueError(f"the checkpoint has tensors this model has no place for: {', '.join(left[:5])}"
-                             f"{' …' if len(left) > 5 else ''}; check --frames and --depth")
+            raise ValueError(
+                f"the checkpoint has tensors this model has no place for: {', '.join(left[:5])}"
+                f"{' …' if len(left) > 5 else ''}; check --frames and --depth"
+            )
 
 
 def import_checkpoint(checkpoint: str | Path, out: str | Path, config: ModelConfig) -> Bundle:
@@ -126,8 +132,11 @@ def import_checkpoint(checkpoint: str | Path, out: str | Path, config: ModelConf
     model = convert(read_checkpoint(checkpoint), config)
     # No data of theirs travels with a checkpoint; the golden windows only have to exercise every layer.
     golden = np.random.default_rng(0).uniform(-0.5, 0.5, (4, config.frames, 17, 2)).astype(np.float32)
-    training = {"source": "P-STMO authors' checkpoint", "file": Path(checkpoint).name,
-                "licence": "as the checkpoint's; Human3.6M and MPI-INF-3DHP weights are for research use"}
+    training = {
+        "source": "P-STMO authors' checkpoint",
+        "file": Path(checkpoint).name,
+        "licence": "as the checkpoint's; Human3.6M and MPI-INF-3DHP weights are for research use",
+    }
     return save_bundle(out, model, "screen", training, golden)
 
 
