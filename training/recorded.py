@@ -32,10 +32,15 @@ class RecordedWindows:
         *,
         mirror: bool = True,
         as_detected: bool = False,
+        look_ahead_frames: int | None = None,
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> None:
-        """mirror: flip half of the drawn windows. as_detected: see ``Clip.model_input``. generator: on ``device``."""
+        """mirror: flip half of the drawn windows. as_detected: see ``Clip.model_input``. generator: on ``device``.
+
+        look_ahead_frames: how many frames of the recording after the target a window may see, the newest held
+        beyond; None for all that it spans.
+        """
         if not clips:
             raise ValueError("there are no clips to draw windows from")
         self.spec, self.mirror, self.generator, self.device = spec, mirror, generator, torch.device(device)
@@ -48,6 +53,8 @@ class RecordedWindows:
         names = layouts.get(clips[0].layout).joints if as_detected else skeleton.JOINTS
         self.mirrored = [names.index(skeleton.mirrored_name(n)) for n in names]
         self.offsets = (torch.arange(spec.frames, device=device) - spec.target) * spec.stride
+        if look_ahead_frames is not None:
+            self.offsets = self.offsets.clamp(max=look_ahead_frames)
 
     def __len__(self) -> int:
         """How many windows there are: one per frame."""

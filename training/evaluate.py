@@ -1,0 +1,215 @@
+"""Accuracy of a model file (paper sections 4.2, A.7).
+
+    python -m training.evaluate MODEL --data mocap               # the open set, through the node's PoseLifter.step
+    python -m training.evaluate MODEL --data h36m --folder DIR   # Table 1, from VideoPose3D's npz files
+    python -m training.evaluate MODEL --data 3dhp --folder DIR   # Table 2, from the authors' npz files
+
+MODEL is a model file or a bundled model's name. Prints Markdown; writes report.json, report.md and plots to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pstmo_ros.core import bundle as bundles
+from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.engines import CHOICES, EngineError, load_engine, model_path
+from pstmo_ros.recording import Recording
+from training.datasets.clips import Clip
+from training.datasets.dhp import load_dhp
+from training.datasets.h36m import ACTIONS, KEYPOINTS, load_h36m
+from training.detector import DetectorConfig
+from training.lifting import (
+    Result,
+    Run,
+    WindowOptions,
+    flip_averaged,
+    lift_clips,
+    lift_recording,
+    recording_clip,
+    with_noise,
+)
+from training.mocap import CMU, load_mocap
+from training.reports import write_report
+from training.scores import Figures, action_family, by, figures, mean_of_groups
+from training.synthesis import CAMERAS, NO_NOISE, place_camera, synthesize
+
+SIGMAS = (0.01, 0.03, 0.05)  # Table 8
+
+
+def main() -> None:
+    args = _arguments()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        bundle = bundles.load(model_path(args.model))
+        engine = load_engine(bundle, args.engine)
+        run: Run = flip_averaged(engine, _detected_layout(args)) if args.flip else engine
+        report, results = evaluate(args, bundle, run)
+    except (ValueError, EngineError) as e:
+        raise SystemExit(f"evaluate: {e}") from None
+    source = {
+        "command": "python -m training.evaluate " + " ".join(sys.argv[1:]),
+        "model": str(args.model),
+        "sha256": bundle.sha256,
+        "engine": engine.name,
+        "data": args.data,
+        "split": args.split,
+        "seed": args.seed,
+    }
+    folder = Path(args.out or f"runs/evaluation/{Path(args.model).stem}-{args.data}-{args.split}")
+    print(write_report(folder, source | report, results))
+    print(f"written to {folder}/")
+
+
+def evaluate(args: argparse.Namespace, bundle: Bundle, run: Run) -> tuple[dict[str, Any], list[Result]]:
+    """Run the evaluation that the arguments ask for; the report's figures and the main results behind them."""
+    lift = _mocap_lifter(args, bundle, run) if args.data == "mocap" else _window_lifter(args, bundle, run)
+    results = lift(args.look_ahead, False)
+    report: dict[str, Any] = {"protocol": _protocol(args, bundle)} | _grouped(args.data, results)
+    if args.data == "mocap" and not args.fast:
+        report["extra"] = {"all frames, smoothing on": figures(lift(args.look_ahead, True))}
+    if args.robustness:
+        report["robustness"] = _robustness(args, bundle, run)
+    if args.sweep:
+        report["look_ahead"] = {f"{s:g}": figures(lift(s, False)) for s in args.sweep}
+    return report, results
+
+
+def recordings(args: argparse.Namespace, detector: DetectorConfig) -> Iterator[tuple[Recording, str, str, str, float]]:
+    """The open set's split before virtual cameras: (recording, subject, action family, view, rate).
+
+    Camera, its place and the detector's noise depend only on the seed, the clip's place in the split and the view.
+    """
+    mocap = load_mocap(args.folder or CMU, args.split)
+    clips = range(len(mocap.names) if args.clips is None else min(args.clips, len(mocap.names)))
+    for i in tqdm(clips, unit="clip", disable=not sys.stderr.isatty()):
+        for view in range(args.views):
+            seed = int(np.random.SeedSequence([args.seed, i, view]).generate_state(1)[0])
+            camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
+            pose = place_camera(clip, camera, seed)
+            recording = synthesize(
+                [clip], camera, pose, layout=args.layout, rate_hz=mocap.rate_hz, detector=detector, seed=seed
+            )
+            family = action_family(mocap.subjects[i], mocap.actions[i])
+            yield recording, mocap.subjects[i], family, f"{mocap.names[i]} view {view}", mocap.rate_hz
+
+
+Lift = Callable[[float | None, bool], list[Result]]  # (look-ahead seconds, smoothing) -> results
+
+
+def _mocap_lifter(args: argparse.Namespace, bundle: Bundle, run: Run) -> Lift:
+    def stream(look_ahead_s: float | None, smooth: bool) -> list[Result]:
+        return [
+            lift_recording(recording, subject, family, view, bundle, run, look_ahead_s or 0.0, smooth)
+            for recording, subject, family, view, _ in recordings(args, DetectorConfig())
+        ]
+
+    def windows(look_ahead_s: float | None, _: bool) -> list[Result]:
+        return lift_clips(
+            _mocap_clips(args, DetectorConfig()), bundle, run, _options(args, bundle, look_ahead_s or 0.0)
+        )
+
+    return windows if args.fast else stream
+
+
+def _window_lifter(args: argparse.Namespace, bundle: Bundle, run: Run) -> Lift:
+    clips = _clips(args)
+    return lambda look_ahead_s, _: lift_clips(clips, bundle, run, _options(args, bundle, look_ahead_s))
+
+
+def _clips(args: argparse.Namespace) -> list[Clip]:
+    clips = (
+        load_h36m(args.folder, args.split, args.keypoints) if args.data == "h36m" else load_dhp(args.folder, args.split)
+    )
+    return clips[: args.clips]
+
+
+def _mocap_clips(args: argparse.Namespace, detector: DetectorConfig) -> list[Clip]:
+    return [recording_clip(*r) for r in recordings(args, detector)]
+
+
+def _options(args: argparse.Namespace, bundle: Bundle, look_ahead_s: float | None) -> WindowOptions:
+    frames = None if look_ahead_s is None else round(look_ahead_s * bundle.config.window.rate_hz)
+    return WindowOptions(args.as_detected, frames)
+
+
+def _robustness(args: argparse.Namespace, bundle: Bundle, run: Run) -> dict[str, Figures]:
+    """Table 8: clean keypoints, the same with Gaussian noise, and with each window's frames in random order."""
+    mocap = args.data == "mocap"
+    clean = _mocap_clips(args, NO_NOISE) if mocap else _clips(args)
+    options = _options(args, bundle, None)
+    name = "GT" if mocap or args.keypoints == "gt" or args.data == "3dhp" else args.keypoints
+    rows = {name: lift_clips(clean, bundle, run, options)}
+    for sigma in SIGMAS:
+        noisy = list(with_noise(clean, sigma, args.seed))
+        rows[f"{name} + N(0, {sigma})"] = lift_clips(noisy, bundle, run, options)
+    shuffled = WindowOptions(args.as_detected, shuffle_seed=args.seed)
+    rows[f"{name} + random shuffle"] = lift_clips(clean, bundle, run, shuffled)
+    if mocap:
+        rows["virtual detector"] = lift_clips(_mocap_clips(args, DetectorConfig()), bundle, run, options)
+    return {row: _grouped(args.data, results)["overall"] for row, results in rows.items()}
+
+
+def _grouped(data: str, results: list[Result]) -> dict[str, Any]:
+    """Figures by action (mocap, Human3.6M) or sequence (3DHP), and over all as the data set's tables do it."""
+    if data == "3dhp":
+        return {"groups": by(results, lambda r: r.subject), "overall": figures(results)}
+    groups = by(results, lambda r: r.action)
+    if data == "h36m":
+        groups = {a: groups[a] for a in ACTIONS if a in groups} | groups
+        return {"groups": groups, "overall": mean_of_groups(groups)}
+    return {"groups": groups, "overall": figures(results)}
+
+
+def _protocol(args: argparse.Namespace, bundle: Bundle) -> str:
+    spec = bundle.config.window
+    look_ahead = f"look-ahead {args.look_ahead or 0:g} s" if args.data == "mocap" else "whole windows"
+    if args.data != "mocap" and args.look_ahead is not None:
+        look_ahead = f"look-ahead {args.look_ahead:g} s"
+    how = "PoseLifter.step at each frame" if args.data == "mocap" and not args.fast else "batches of windows"
+    return f"{how}, N = {spec.frames}, stride {spec.stride}, {look_ahead}" + (", test-time flip" if args.flip else "")
+
+
+def _detected_layout(args: argparse.Namespace) -> str | None:
+    return KEYPOINTS[args.keypoints] if args.as_detected else None
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", required=True, choices=("mocap", "h36m", "3dhp"))
+    parser.add_argument(
+        "--folder", help="folder of the data set's npz files; for mocap another npz file than the open set"
+    )
+    parser.add_argument("--split", default="test", help="train, val or test; for h36m also the splits of paper A.7")
+    parser.add_argument(
+        "--keypoints", default="cpn_ft_h36m_dbb", choices=tuple(KEYPOINTS), help="h36m: which detector's"
+    )
+    parser.add_argument("--as-detected", action="store_true", help="h36m: keypoints in the detector's own order")
+    parser.add_argument("--layout", default="coco_17", help="mocap: keypoint order of the virtual detector")
+    parser.add_argument("--views", type=int, default=1, help="mocap: virtual cameras per clip")
+    parser.add_argument("--clips", type=int, help="only the first so many clips")
+    parser.add_argument("--engine", default="auto", choices=CHOICES)
+    parser.add_argument("--look-ahead", type=float, help="seconds; default 0 for mocap, all a window spans otherwise")
+    parser.add_argument("--sweep", type=float, nargs="+", metavar="S", help="also these look-aheads, in seconds")
+    parser.add_argument("--robustness", action="store_true", help="also Table 8's rows")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored input's pose")
+    parser.add_argument("--fast", action="store_true", help="mocap: batches of windows instead of PoseLifter.step")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", help="folder of the report; default runs/evaluation/…")
+    args = parser.parse_args()
+    if args.data != "mocap" and not args.folder:
+        parser.error(f"--data {args.data} needs --folder: where its npz files are")
+    return args
+
+
+if __name__ == "__main__":
+    main()
