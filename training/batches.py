@@ -38,12 +38,16 @@ class BodyConfig:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """zero_look_ahead: share of windows whose future is held at the target frame; the rest see a random part of it."""
+    """held: windows as a live node meets them, frames beyond a random look-ahead held; False: whole, as the paper's.
+
+    zero_look_ahead: with ``held``, the share of windows whose future is held from the target frame on.
+    """
 
     body: BodyConfig = field(default_factory=BodyConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     zero_look_ahead: float = 0.4
+    held: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class WindowSampler:
         self.clip_of_frame = torch.repeat_interleave(torch.arange(len(mocap.length), device=self.device), mocap.length)
         self.matrices = layout_matrices(config.detector.layouts).to(self.device)
 
+    def __len__(self) -> int:
+        """How many windows there are: one per frame."""
+        return len(self.clip_of_frame)
+
     def draw(self, batch: int) -> Batch:
         """A batch of windows whose targets are drawn uniformly over the frames."""
         target = torch.randint(len(self.clip_of_frame), (batch,), generator=self.generator, device=self.device)
@@ -76,6 +84,8 @@ class WindowSampler:
         layout = torch.randint(len(self.matrices), (batch,), generator=self.generator, device=self.device)
         joints = drop_joints(self.matrices[layout][:, None] @ rays, self.config.detector, self.generator)
         poses = camera - camera[:, :, skeleton.ROOT, None]
+        if not self.config.held:
+            return Batch(joints, poses)
         held = self._hold(batch)[..., None, None].expand(-1, -1, skeleton.J, 3)
         return Batch(joints.gather(1, held[..., :2]), poses.gather(1, held))
 

@@ -2,16 +2,94 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import torch
 import yaml
 
 from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.model import ModelConfig
+from training.batches import BatchConfig
+from training.mocap import CMU
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the two stages share.
+
+    dataset: mocap (``data`` is an npz file), h36m or 3dhp (``data`` is the folder of their npz files).
+    normalization: model coordinates, see core.normalize. keypoints: h36m's detector. min_quality: mocap clips.
+    train_split, test_split: of h36m and 3dhp; see training.datasets.h36m.SPLITS for paper A.7's.
+    epochs: in place of ``steps`` where above 0; an epoch draws as many windows as there are, and as many mirrored.
+    schedule: cosine, to 0 at the end, or exponential, times ``decay`` per epoch. clip_norm: 0 to leave gradients alone.
+    batch: over all processes. precision: fp32 or bf16 (autocast). compile: torch.compile, worth it on a GPU only.
+    """
+
+    out: str = "runs/model.safetensors"
+    run: str = "runs/train"
+    dataset: str = "mocap"
+    data: str = str(CMU.relative_to(CMU.parents[2]))
+    normalization: str = "rays"
+    keypoints: str = "cpn_ft_h36m_dbb"
+    train_split: str = "train"
+    test_split: str = "test"
+    min_quality: int = 1
+    model: ModelConfig = field(default_factory=ModelConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    batch: int = 128
+    steps: int = 7000
+    epochs: float = 0.0
+    optimizer: str = "adamw"  # or adam (with amsgrad), the paper's
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    decay: float = 0.97
+    warmup: int = 200
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    seed: int = 1
+    validate_every: int = 500
+    validation_windows: int = 2048
+    checkpoint_minutes: float = 3.0
+    precision: str = "fp32"
+    compile: bool = False
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def __post_init__(self) -> None:
+        choices = {
+            "optimizer": ("adamw", "adam"),
+            "schedule": ("cosine", "exponential"),
+            "precision": ("fp32", "bf16"),
+        }
+        for name, known in choices.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}")
+        for name in ("batch", "steps", "validate_every"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} is {value}; give 1 or more")
+        if self.model.centred and self.normalization != "rays":
+            raise ValueError(f"model.centred needs normalization 'rays', not {self.normalization!r}")
+
+
+def parse_run(cls: type[T], doc: str | None) -> tuple[T, bool]:
+    """A stage's command line, ``[config.yaml] [key=value ...] [--resume]`` -> its configuration, and whether to resume.
+
+    ValueError as ``load_config``.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", help="YAML file, see config/training/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the run folder")
+    args = parser.parse_args()
+    if args.config and "=" in args.config:
+        args.config, args.overrides = None, [args.config, *args.overrides]
+    return load_config(cls, args.config, args.overrides), args.resume
 
 
 def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:

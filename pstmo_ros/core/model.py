@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.refine import Refine
 from pstmo_ros.core.window import WindowSpec
 
 
@@ -29,6 +31,11 @@ class ModelConfig:
     heads: int = 8
     dropout: float = 0.1
     centred: bool = False  # ours: look straight at the person, at one size (see Centring); needs rays as input
+    sem: str = "mlp"  # one of SEM_KINDS; the others are Table 4's
+    sem_blocks: int = 1  # residual sub-blocks of the MLP (L in Table 4)
+    tem: bool = True  # without: Table 3
+    mofa: bool = True  # without: the head reads the target frame's token (Tables 3 and 4)
+    refine: bool = False  # the refining module of Table 1 (*), see core.refine
 
     def __post_init__(self) -> None:
         levels = round(math.log(max(self.frames, 1), 3))
@@ -38,6 +45,15 @@ class ModelConfig:
             raise ValueError(f"stride is {self.stride} and rate_hz {self.rate_hz}; give positive numbers")
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.sem not in SEM_KINDS:
+            raise ValueError(f"sem is {self.sem!r}; {nearest(self.sem, tuple(SEM_KINDS))}")
+        if self.sem_blocks < 1:
+            raise ValueError(f"sem_blocks is {self.sem_blocks}; give 1 or more")
+        if self.sem == "transformer" and self.dim % (skeleton.J * self.heads):
+            need = skeleton.J * self.heads
+            raise ValueError(f"dim is {self.dim}; sem: transformer gives each joint dim / 17, so a multiple of {need}")
+        if self.refine and self.centred:
+            raise ValueError("refine and centred are both on; refine compares with uncentred rays, so leave one out")
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> ModelConfig:
@@ -111,26 +127,70 @@ class StridedLayer(EncoderLayer):
 
 
 class SEM(nn.Module):
-    """Spatial encoding: an MLP block over one frame's joints, (B, N, 17, C) -> (B, N, d)."""
+    """Spatial encoding: an MLP block over one frame's joints, (B, N, 17, 2) -> (B, N, d)."""
 
-    def __init__(self, channels: int, dim: int, dropout: float) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        hidden = 2 * dim
-        self.fc_1, self.norm_1 = nn.Linear(skeleton.J * channels, hidden), nn.BatchNorm1d(hidden)
-        self.block_1, self.block_norm_1 = nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden)
-        self.block_2, self.block_norm_2 = nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden)
-        self.fc_2 = nn.Linear(hidden, dim)
-        self.drop = nn.Dropout(dropout)
+        hidden = 2 * config.dim
+        self.fc_1, self.norm_1 = nn.Linear(2 * skeleton.J, hidden), nn.BatchNorm1d(hidden)
+        # Numbered on through the residual sub-blocks, two layers each.
+        self.block_layers = range(1, 2 * config.sem_blocks + 1)
+        for k in self.block_layers:
+            self.add_module(f"block_{k}", nn.Linear(hidden, hidden))
+            self.add_module(f"block_norm_{k}", nn.BatchNorm1d(hidden))
+        self.fc_2 = nn.Linear(hidden, config.dim)
+        self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         b, n = x.shape[:2]
         x = self._activate(self.norm_1(self.fc_1(x.reshape(b * n, -1))))
-        y = self._activate(self.block_norm_1(self.block_1(x)))
-        x = x + self._activate(self.block_norm_2(self.block_2(y)))
+        for k in self.block_layers[::2]:
+            x = x + self._block_layer(k + 1, self._block_layer(k, x))
         return self.fc_2(x).view(b, n, -1)
+
+    def _block_layer(self, k: int, x: Tensor) -> Tensor:
+        linear, norm = self.get_submodule(f"block_{k}"), self.get_submodule(f"block_norm_{k}")
+        return self._activate(norm(linear(x)))
 
     def _activate(self, x: Tensor) -> Tensor:
         return self.drop(F.leaky_relu(x, 0.2))
+
+
+class SEMLinear(nn.Module):
+    """Table 4's "fc": one linear layer over one frame's joints, (B, N, 17, 2) -> (B, N, d)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2 * skeleton.J, config.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(2))
+
+
+class SEMTransformer(nn.Module):
+    """Table 4's "Transformer": a frame's joints are tokens of d / 17 channels, as in PoseFormer (Zheng et al. 2021).
+
+    (B, N, 17, 2) -> (B, N, d). The paper's figures for it are those of d = 544.
+    """
+
+    DEPTH = 3  # gives the paper's parameters and FLOPs
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.dim // skeleton.J
+        self.fc = nn.Linear(2, width)
+        self.position = nn.Parameter(0.02 * torch.randn(1, skeleton.J, width))
+        self.layers = nn.ModuleList(EncoderLayer(width, config.heads, config.dropout) for _ in range(self.DEPTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n = x.shape[:2]
+        x = self.fc(x.flatten(0, 1)) + self.position
+        for layer in self.layers:
+            x = layer(x)
+        return x.reshape(b, n, -1)
+
+
+SEM_KINDS: dict[str, type[nn.Module]] = {"mlp": SEM, "fc": SEMLinear, "transformer": SEMTransformer}
 
 
 class PoseHead(nn.Module):
@@ -155,8 +215,9 @@ class TEM(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(EncoderLayer(config.dim, config.heads, config.dropout) for _ in range(config.depth))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.drop(x + self.position)
+    def forward(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
+        """frames: which frames of the window the tokens are, (B, V), as Stage I leaves some out; None for all."""
+        x = self.drop(x + (self.position if frames is None else self.position[0, frames]))
         for layer in self.layers:
             x = layer(x)
         return x
@@ -236,26 +297,34 @@ class STMO(nn.Module):
         self.config = config
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S, the spatial padding embedding of Stage I
         self.centring = Centring(config) if config.centred else None
-        self.sem = SEM(2, config.dim, config.dropout)
-        self.tem = TEM(config)
-        self.mofa = MOFA(config)
+        self.sem = SEM_KINDS[config.sem](config)
+        self.tem = TEM(config) if config.tem else None
+        self.mofa = MOFA(config) if config.mofa else None
         self.head = PoseHead(config.dim, 3)
         self.head_frames = PoseHead(config.dim, 3)  # multi-frame loss, training only
+        self.refine = Refine() if config.refine else None
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, N, 17, 2), NaN where a joint is missing -> TEM's output (B, N, d), and the turn to be undone."""
         x, rotation = (x, None) if self.centring is None else self.centring(x)
-        return self.tem(self.sem(torch.where(torch.isnan(x), self.missing_joint, x))), rotation
+        tokens = self.sem(torch.where(torch.isnan(x), self.missing_joint, x))
+        return (tokens if self.tem is None else self.tem(tokens)), rotation
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, 17, 2) model coordinates, NaN where a joint is missing -> (B, 17, 3) metres."""
         tokens, rotation = self.encode(x)
-        pose = self.head(self.mofa(tokens))
+        pose = self._target_pose(tokens, x)
         return (pose if rotation is None else Centring.restore(pose, rotation))[:, 0]
 
     def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward`` and the multi-frame head's poses: ((B, 17, 3), (B, N, 17, 3))."""
         tokens, rotation = self.encode(x)
-        poses = torch.cat([self.head(self.mofa(tokens)), self.head_frames(tokens)], 1)
+        poses = torch.cat([self._target_pose(tokens, x), self.head_frames(tokens)], 1)
         poses = poses if rotation is None else Centring.restore(poses, rotation)
         return poses[:, 0], poses[:, 1:]
+
+    def _target_pose(self, tokens: Tensor, x: Tensor) -> Tensor:
+        """Tokens (B, N, d) and what they were made from -> the target frame's pose (B, 1, 17, 3)."""
+        target = self.config.window.target
+        pose = self.head(tokens[:, target : target + 1] if self.mofa is None else self.mofa(tokens))
+        return pose if self.refine is None else self.refine(pose[:, 0], x[:, target])[:, None]

@@ -1,0 +1,172 @@
+"""Stage I, masked pose modeling (paper section 3.2): hide most of a 2D window, encode what is left, recover all of it.
+
+B windows, N frames, V of them visible, J = 17 joints, d channels. Frames keep their order everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.model import SEM_KINDS, STMO, TEM, Centring, EncoderLayer, ModelConfig, PoseHead
+
+FORMAT_VERSION = 1
+_KEY = "pstmo_stage_one"
+# What Stage II takes over from Stage I.
+ENCODER = ("sem.", "tem.", "missing_joint")
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """What is hidden (paper eqs. 2, 4, 5): a share of the frames (q_T), and joints of each frame left (m_S).
+
+    temporal alone, spatial alone and both are the paper's three strategies; the defaults are the best of Fig. 5.
+    """
+
+    temporal: float = 0.8
+    spatial: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temporal < 1:
+            raise ValueError(f"masking.temporal is {self.temporal}; give a share of the frames, at least 0 and below 1")
+        if not 0 <= self.spatial < skeleton.J:
+            raise ValueError(f"masking.spatial is {self.spatial}; give a number of joints from 0 to {skeleton.J - 1}")
+
+
+class Masks(NamedTuple):
+    """visible: (B, V) frames that the encoder sees, ascending. hidden: (B, V, 17), True for joints hidden in them."""
+
+    visible: Tensor
+    hidden: Tensor
+
+
+def draw_masks(
+    batch: int, frames: int, config: MaskingConfig, generator: torch.Generator | None, device: torch.device | str
+) -> Masks:
+    """Masks drawn anew for every window and, joints, for every frame of it."""
+    count = frames - int(frames * config.temporal)
+    order = torch.rand(batch, frames, generator=generator, device=device).argsort(1)
+    visible = order[:, :count].sort(1).values
+    ranks = torch.rand(batch, count, skeleton.J, generator=generator, device=device).argsort(2).argsort(2)
+    return Masks(visible, ranks < config.spatial)
+
+
+class MaskedPoseModel(nn.Module):
+    """STMO's encoder and, for this stage only, a decoder half as wide."""
+
+    def __init__(self, config: ModelConfig, decoder_depth: int = 0) -> None:
+        """decoder_depth: its Transformer layers; 0 for one less than the encoder's, as in the paper (A.2)."""
+        super().__init__()
+        if not config.tem:
+            raise ValueError("model.tem is false; Stage I trains TEM to fill in frames, so leave it in")
+        self.config, self.decoder_depth = config, decoder_depth or max(config.depth - 1, 1)
+        width = config.dim // 2
+        self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S
+        self.centring = Centring(config) if config.centred else None
+        self.sem = SEM_KINDS[config.sem](config)
+        self.tem = TEM(config)
+        self.encoder_norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.to_decoder = nn.Linear(config.dim, width, bias=False)
+        self.missing_frame = nn.Parameter(0.02 * torch.randn(1, 1, width))  # e_T
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.frames, width))
+        self.decoder = nn.ModuleList(
+            EncoderLayer(width, config.heads, config.dropout) for _ in range(self.decoder_depth)
+        )
+        self.head = PoseHead(width, 2)
+
+    def forward(self, joints: Tensor, masks: Masks) -> Tensor:
+        """(B, N, 17, 2) as ``target`` gives them, NaN where a joint is missing -> every frame recovered, same shape."""
+        return self.decode(self.encode(joints, masks), masks.visible)
+
+    def target(self, joints: Tensor) -> Tensor:
+        """What is to be recovered: the window's joints as the encoder takes them, (B, N, 17, 2)."""
+        return joints if self.centring is None else self.centring(joints)[0]
+
+    def encode(self, joints: Tensor, masks: Masks) -> Tensor:
+        """The visible frames only, hidden and missing joints replaced by e_S -> (B, V, d)."""
+        at = masks.visible[..., None, None].expand(-1, -1, *joints.shape[2:])
+        seen = joints.gather(1, at)
+        return self.tem(
+            self.sem(torch.where(masks.hidden[..., None] | torch.isnan(seen), self.missing_joint, seen)), masks.visible
+        )
+
+    def decode(self, tokens: Tensor, visible: Tensor) -> Tensor:
+        """Encoded visible frames (B, V, d), e_T in the place of the others -> (B, N, 17, 2)."""
+        tokens = self.to_decoder(self.encoder_norm(tokens))
+        frames = self.missing_frame.to(tokens.dtype).expand(len(tokens), self.config.frames, -1)
+        x = frames.scatter(1, visible[..., None].expand_as(tokens), tokens) + self.position
+        for layer in self.decoder:
+            x = layer(x)
+        return self.head(x)
+
+
+def recovery_error(recovered: Tensor, target: Tensor) -> Tensor:
+    """Mean distance between recovered and true joints, (B, N, 17, 2) each, over the joints that are known."""
+    known = torch.isfinite(target).all(-1)
+    return (recovered - torch.nan_to_num(target)).norm(dim=-1)[known].mean()
+
+
+def save_stage_one(path: str | Path, model: MaskedPoseModel, normalization: str, training: dict[str, Any]) -> None:
+    """Write a Stage I checkpoint: one safetensors file with its own settings, whole or not at all."""
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "model": dataclasses.asdict(model.config),
+        "decoder_depth": model.decoder_depth,
+        "normalization": normalization,
+        "training": training,
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    part.write_bytes(save(tensors, {_KEY: json.dumps(metadata)}))
+    part.replace(path)
+
+
+def load_stage_one(path: str | Path) -> tuple[MaskedPoseModel, dict[str, Any]]:
+    """A Stage I checkpoint's model, in eval mode, and its metadata. ValueError says what is wrong with the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"Stage I checkpoint {str(path)!r} does not exist; make one with training.pretrain")
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a file, not a dict)
+    except SafetensorError as e:
+        raise ValueError(f"Stage I checkpoint {str(path)!r} is not a readable safetensors file ({e})") from None
+    if text is None:
+        raise ValueError(f"{str(path)!r} is not a Stage I checkpoint; make one with training.pretrain")
+    metadata = json.loads(text)
+    if metadata["format_version"] != FORMAT_VERSION:
+        version = metadata["format_version"]
+        raise ValueError(f"Stage I checkpoint {str(path)!r} has format version {version}, not {FORMAT_VERSION}")
+    model = MaskedPoseModel(ModelConfig.from_dict(metadata["model"]), metadata["decoder_depth"])
+    model.load_state_dict(tensors)
+    return model.eval(), metadata
+
+
+def take_encoder(model: STMO, path: str | Path, normalization: str) -> None:
+    """Give STMO the encoder of a Stage I checkpoint; ValueError where the two do not fit together.
+
+    The temporal stride may differ: the position embeddings count frames, not seconds.
+    """
+    stage_one, metadata = load_stage_one(path)
+    if metadata["normalization"] != normalization:
+        raise ValueError(
+            f"init: {str(path)!r} takes {metadata['normalization']!r} coordinates, this run {normalization!r}"
+        )
+    for name in ("frames", "dim", "depth", "heads", "centred", "sem", "sem_blocks", "tem"):
+        if (theirs := getattr(stage_one.config, name)) != (ours := getattr(model.config, name)):
+            raise ValueError(f"init: {str(path)!r} has model.{name}={theirs}, this run {ours}; make them the same")
+    encoder = {k: v for k, v in stage_one.state_dict().items() if k.startswith(ENCODER)}
+    unexpected = model.load_state_dict(encoder, strict=False).unexpected_keys
+    assert not unexpected, unexpected
