@@ -1,0 +1,1 @@
+"""Motion capture files, BVH and ASF/AMC, and the rigs they are recorded with."""
