@@ -1,24 +1,31 @@
-"""Turn an authors' P-STMO checkpoint into a model file.
+"""Turn an authors' P-STMO checkpoint into a model file, or a Stage I one into a Stage I checkpoint.
 
-    python -m training.import_official CKPT.pth OUT.safetensors --frames 243 --stride 2 --depth 4
+    python -m training.import_official CKPT.pth OUT.safetensors --frames 243 --stride 2 --depth 4 [--refine REFINE.pth]
+    python -m training.import_official CKPT.pth OUT.safetensors --frames 243 --stride 2 --depth 4 --stage-one
 
-The checkpoint is a torch state dict, with or without a ``module.`` prefix; it is read without executing pickled code.
+A checkpoint is a torch state dict, with or without a ``module.`` prefix; it is read without executing pickled code.
+The refining module corrects poses in the image of Human3.6M's cameras, whose calibration it is given here.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pstmo_ros.core.bundle import Bundle, save_bundle
+from pstmo_ros.core.bundle import Bundle, save_bundle, sha256
 from pstmo_ros.core.model import STMO, ModelConfig
+from training.datasets.h36m import load_views
+from training.mpm import MaskedPoseModel, save_stage_one
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 # our module -> the authors' name for it
 _ENCODER_LAYER = {
@@ -38,7 +45,8 @@ _SEM = {
     "fc_2": "fc_2",
 }
 # In the checkpoints but applied nowhere.
-_UNUSED = ("Transformer.model.norm.", "Transformer_reduce.model.norm.")
+_UNUSED = ("Transformer.model.norm.", "Transformer_reduce.model.norm.", "Transformer_dec.model.norm.")
+_LICENCE = "as the checkpoint's; Human3.6M and MPI-INF-3DHP weights are for research use"
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -47,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"checkpoint {str(path)!r} does not exist; download one from the authors' page") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+    except Exception as e:  # what torch raises on bytes that are no pickle is anybody's guess
         raise ValueError(
             f"checkpoint {str(path)!r} is not a plain state dict of tensors and was not loaded: {e}"
         ) from None
@@ -57,14 +65,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def convert(official: Mapping[str, Tensor], config: ModelConfig) -> STMO:
-    """The authors' state dict -> STMO in eval mode. ValueError names what is missing, left over or of another shape."""
+    """The authors' state dict -> STMO in eval mode. ValueError names what is missing, left over or of another shape.
+
+    With ``config.refine``, the refining module's state dict is to be merged into it.
+    """
     source = _Source(dict(official))
-    ours: dict[str, Tensor] = {}
-    for name, theirs in _SEM.items():
-        source.copy(ours, f"sem.{name}", f"encoder.{theirs}")
-    ours["tem.position"] = source.take("Transformer.pos_embedding")
-    for k in range(config.depth):
-        source.encoder_layer(ours, f"tem.layers.{k}", f"Transformer.model.layers.{k}")
+    ours = source.encoder(config)
     for k in range(config.mofa_levels):
         source.encoder_layer(ours, f"mofa.layers.{k}", f"Transformer_reduce.model.layers.{k}")
     for k in range(3):
@@ -75,15 +81,46 @@ def convert(official: Mapping[str, Tensor], config: ModelConfig) -> STMO:
     for name, theirs in (("head", "fcn"), ("head_frames", "fcn_1")):
         source.copy(ours, f"{name}.norm", f"{theirs}.0")
         source.copy(ours, f"{name}.fc", f"{theirs}.1")
-    model = STMO(config)
     # Stage II has no embedding for a missing joint; the authors never meet one.
-    ours["missing_joint"] = source.left.pop("spatial_mask_token", torch.zeros(2)).reshape(2)
+    ours["missing_joint"] = torch.zeros(2)
+    if config.refine:
+        source.copy(ours, "refine.fc_1", "post_refine.0")
+        source.copy(ours, "refine.fc_2", "post_refine.3")
+        ours["refine.pinhole"] = _pinhole_of_screen()
+    return _filled(STMO(config), ours, source)
+
+
+def convert_stage_one(official: Mapping[str, Tensor], config: ModelConfig) -> MaskedPoseModel:
+    """The authors' Stage I state dict -> masked pose model in eval mode. ValueError as ``convert``."""
+    source = _Source(dict(official))
+    ours = source.encoder(config)
+    ours["missing_joint"] = source.take("spatial_mask_token").reshape(2)
+    ours["missing_frame"] = source.take("mask_token")
+    ours["position"] = source.take("dec_pos_embedding")
+    for name, theirs in (("encoder_norm", "encoder_LN"), ("to_decoder", "encoder_to_decoder")):
+        source.copy(ours, name, theirs)
+    for k in range(config.depth - 1):
+        source.encoder_layer(ours, f"decoder.{k}", f"Transformer_dec.model.layers.{k}")
+    for name, theirs in (("head.norm", "fcn_dec.0"), ("head.fc", "fcn_dec.1")):
+        source.copy(ours, name, theirs)
+    return _filled(MaskedPoseModel(config), ours, source)
+
+
+def _filled(model: _Module, ours: dict[str, Tensor], source: _Source) -> _Module:
     source.check_all_used()
     try:
         model.load_state_dict(ours)
     except RuntimeError as e:
-        raise ValueError(f"the checkpoint does not fit --frames {config.frames} --depth {config.depth}: {e}") from None
+        raise ValueError(f"the checkpoint does not fit --frames and --depth: {e}") from None
     return model.eval()
+
+
+def _pinhole_of_screen() -> Tensor:
+    """What turns screen coordinates into rays: (fx, fy, cx, cy), the mean of Human3.6M's four cameras."""
+    cameras = [view.camera for view in next(iter(load_views().values()))]
+    rows = [(c.fx, c.fy, c.cx - c.width / 2, c.cy - c.height / 2) for c in cameras]
+    scale = torch.tensor([[2 / c.width] for c in cameras])
+    return (torch.tensor(rows) * scale).mean(0)
 
 
 class _Source:
@@ -95,7 +132,7 @@ class _Source:
     def take(self, name: str) -> Tensor:
         if name not in self.left:
             raise ValueError(
-                f"the checkpoint has no {name!r}; check --frames and --depth, and that it is a Stage II checkpoint"
+                f"the checkpoint has no {name!r}; check --frames and --depth, and --stage-one for a Stage I checkpoint"
             )
         return self.left.pop(name)
 
@@ -110,6 +147,16 @@ class _Source:
             if value.ndim == 3:  # Conv1d (out, in, taps) -> Linear (out, taps * in)
                 value = value.permute(0, 2, 1).reshape(len(value), -1)
             ours[f"{name}.{leaf}"] = value
+
+    def encoder(self, config: ModelConfig) -> dict[str, Tensor]:
+        """SEM and TEM, which both stages have."""
+        ours: dict[str, Tensor] = {}
+        for name, theirs in _SEM.items():
+            self.copy(ours, f"sem.{name}", f"encoder.{theirs}")
+        ours["tem.position"] = self.take("Transformer.pos_embedding")
+        for k in range(config.depth):
+            self.encoder_layer(ours, f"tem.layers.{k}", f"Transformer.model.layers.{k}")
+        return ours
 
     def encoder_layer(self, ours: dict[str, Tensor], name: str, theirs: str) -> None:
         for leaf in ("weight", "bias"):
@@ -127,32 +174,48 @@ class _Source:
             )
 
 
-def import_checkpoint(checkpoint: str | Path, out: str | Path, config: ModelConfig) -> Bundle:
-    """Read, convert and write a model file; returns it as loaded back."""
-    model = convert(read_checkpoint(checkpoint), config)
+def import_checkpoint(
+    checkpoint: str | Path, out: str | Path, config: ModelConfig, refine: str | Path | None = None
+) -> Bundle:
+    """Read, convert and write a model file; returns it as loaded back. refine: the refining module's checkpoint."""
+    state = read_checkpoint(checkpoint)
+    if refine is not None:
+        state |= read_checkpoint(refine)
+    model = convert(state, dataclasses.replace(config, refine=refine is not None))
     # No data of theirs travels with a checkpoint; the golden windows only have to exercise every layer.
     golden = np.random.default_rng(0).uniform(-0.5, 0.5, (4, config.frames, 17, 2)).astype(np.float32)
-    training = {
-        "source": "P-STMO authors' checkpoint",
-        "file": Path(checkpoint).name,
-        "licence": "as the checkpoint's; Human3.6M and MPI-INF-3DHP weights are for research use",
-    }
-    return save_bundle(out, model, "screen", training, golden)
+    return save_bundle(out, model, "screen", _training(checkpoint), golden)
+
+
+def import_stage_one(checkpoint: str | Path, out: str | Path, config: ModelConfig) -> None:
+    """Read, convert and write a Stage I checkpoint, for training.finetune's ``init``."""
+    save_stage_one(out, convert_stage_one(read_checkpoint(checkpoint), config), "screen", _training(checkpoint))
+
+
+def _training(checkpoint: str | Path) -> dict[str, str]:
+    return {"source": "P-STMO authors' checkpoint", "file": Path(checkpoint).name, "licence": _LICENCE}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="the authors' .pth file")
-    parser.add_argument("out", help="model file to write (.safetensors)")
+    parser.add_argument("out", help="file to write (.safetensors)")
     parser.add_argument("--frames", type=int, required=True, help="N: 27, 81 or 243")
     parser.add_argument("--stride", type=int, required=True, help="temporal downsampling s (2 for N = 243, 3 for 81)")
     parser.add_argument("--depth", type=int, required=True, help="TEM layers: 3 for P-STMO-S, 4 for P-STMO")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--refine", help="the refining module's .pth file, to go with the checkpoint")
+    kind.add_argument("--stage-one", action="store_true", help="the checkpoint is of Stage I")
     args = parser.parse_args()
     try:
-        bundle = import_checkpoint(args.checkpoint, args.out, ModelConfig(args.frames, args.stride, depth=args.depth))
+        config = ModelConfig(args.frames, args.stride, depth=args.depth)
+        if args.stage_one:
+            import_stage_one(args.checkpoint, args.out, config)
+        else:
+            import_checkpoint(args.checkpoint, args.out, config, args.refine)
     except ValueError as e:
         raise SystemExit(f"import_official: {e}") from None
-    print(f"{args.out}: N={args.frames} s={args.stride} depth={args.depth}, sha256 {bundle.sha256[:16]}")
+    print(f"{args.out}: N={args.frames} s={args.stride} depth={args.depth}, sha256 {sha256(args.out)[:16]}")
 
 
 if __name__ == "__main__":
