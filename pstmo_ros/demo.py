@@ -101,7 +101,8 @@ def _record(node, recording: Recording, args: argparse.Namespace) -> Received:  
     with contextlib.ExitStack() as started:
         started.callback(bar.close)
         bar.set_postfix_str("starting the lifter (the first start compiles the model)")
-        lifter = started.enter_context(_process("pstmo_ros.ros.node", model=args.model, engine=args.engine))
+        settings = {"model": args.model, "engine": args.engine, "autostart": "true"}
+        lifter = started.enter_context(_process("pstmo_ros.ros.node", **settings))
         _wait_until(lambda: node.count_subscribers("/keypoints") and node.count_publishers("/lifter/skeletons"),
                     node, lifter)  # fmt: skip
         bar.set_postfix_str("")
@@ -116,6 +117,8 @@ def _record(node, recording: Recording, args: argparse.Namespace) -> Received:  
                 quiet_since = time.monotonic()
             if bar.n == bar.total:
                 break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            player.wait(5)  # it is about to end by itself
     node.destroy_subscription(subscription)
     if not received.stamps_ns:
         raise RuntimeError("the lifter published nothing; run it by hand to see why: python -m pstmo_ros.ros.node")

@@ -12,7 +12,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.types import Floats
 
 LEFT_RGB, RIGHT_RGB, MIDDLE_RGB = (0.90, 0.35, 0.13), (0.13, 0.47, 0.85), (0.45, 0.45, 0.48)
-_JOINT_RGB = [
+JOINT_RGB = [
     LEFT_RGB if j in skeleton.LEFT else RIGHT_RGB if j in skeleton.RIGHT else MIDDLE_RGB for j in range(skeleton.J)
 ]
 _BONES = np.array(skeleton.BONES)
@@ -74,7 +74,7 @@ class ScenePicture:
         known = np.isfinite(bones).all((1, 2))
         lines.set_segments(bones[known])  # type: ignore[attr-defined]
         if coloured:
-            colours = np.tile(np.array(_JOINT_RGB)[_BONES[:, 1]], (len(points), 1))
+            colours = np.tile(np.array(JOINT_RGB)[_BONES[:, 1]], (len(points), 1))
             lines.set_color(colours[known])  # type: ignore[attr-defined]
 
 

@@ -1,0 +1,123 @@
+"""Keypoint messages -> Frame2D. Pure functions: one per message type."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+
+from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.layouts import LAYOUTS, Layout
+from pstmo_ros.core.types import Frame2D
+
+_NUMPY = {
+    PointField.INT8: "i1",
+    PointField.UINT8: "u1",
+    PointField.INT16: "i2",
+    PointField.UINT16: "u2",
+    PointField.INT32: "i4",
+    PointField.UINT32: "u4",
+    PointField.FLOAT32: "f4",
+    PointField.FLOAT64: "f8",
+}
+_FORM = "x, y, score float32 in pixels, optional person_id int32; height = people, width = joints"
+
+
+class KeypointsError(ValueError):
+    """A keypoint message that cannot be used: names the field, what it holds and the fix."""
+
+
+def stamp_ns(header) -> int:  # type: ignore[no-untyped-def]
+    """A message header's stamp in nanoseconds."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def from_point_cloud(message: PointCloud2, layout: Layout, size_px: tuple[int, int]) -> Frame2D:
+    """keypoints (PointCloud2): fields x y score in pixels, optional person_id; height = people, width = joints.
+
+    People of whom no joint was seen are left out. Negative person ids mean that the detector has none: when
+    anybody in the message has one, people are told apart by their position. KeypointsError otherwise.
+    """
+    if message.height and message.width != len(layout.joints):
+        fitting = [name for name, other in LAYOUTS.items() if len(other.joints) == message.width]
+        fix = f"set it to {' or '.join(fitting)}" if fitting else "send one point per joint of it"
+        raise KeypointsError(
+            f"keypoints width is {message.width}, but parameter layout is {layout.name!r} "
+            f"with {len(layout.joints)} joints: {fix}"
+        )
+    points = _points(message)
+    xy = np.stack([points["x"], points["y"]], -1).astype(np.float32)
+    scores = np.nan_to_num(points["score"].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    seen = np.isfinite(xy).all(-1) & (scores > 0)
+    xy[~seen], scores[~seen] = np.nan, 0
+    there = seen.any(-1)
+    ids = None
+    if "person_id" in (points.dtype.names or ()) and (points["person_id"][there] >= 0).all():
+        ids = tuple(int(i) for i in points["person_id"][there, 0])
+        if len(set(ids)) != len(ids):
+            raise KeypointsError(
+                f"keypoints person_id repeats: {list(ids)}; give each person an id of their own, or -1"
+            )
+    return Frame2D(stamp_ns(message.header), size_px, layout.name, xy[there], scores[there], ids)
+
+
+def camera_from(message: CameraInfo) -> Camera | None:
+    """camera_info -> Camera; None for an uncalibrated one (K all zero). ValueError for a lens model not known here."""
+    k = np.reshape(message.k, (3, 3))
+    if not k.any():
+        return None
+    distortion = np.array(message.d, float)
+    model = message.distortion_model or "plumb_bob"
+    if model == "rational_polynomial" and not distortion[5:].any():
+        model = "plumb_bob"  # the same lens, its denominator unused: what many depth cameras send
+    if distortion.any() and (model != "plumb_bob" or len(distortion) < 5):
+        raise ValueError(
+            f"camera_info distortion_model is {message.distortion_model!r} with {len(distortion)} coefficients; "
+            "plumb_bob with 5 is known here: rectify the image, or recalibrate with that model"
+        )
+    padded = np.zeros(5)
+    padded[: min(len(distortion), 5)] = distortion[:5]
+    return Camera.from_matrix(k, (int(message.width), int(message.height)), padded)
+
+
+def _points(message: PointCloud2) -> npt.NDArray[np.void]:
+    """A view (height, width) of the message's points, by field name."""
+    fields = {f.name: f for f in message.fields}
+    if missing := [name for name in ("x", "y", "score") if name not in fields]:
+        raise KeypointsError(
+            f"keypoints lack the field {', '.join(map(repr, missing))}; they have {', '.join(fields) or 'none'}; "
+            f"send {_FORM}"
+        )
+    names = [name for name in ("x", "y", "score", "person_id") if name in fields]
+    order = ">" if message.is_bigendian else "<"
+    for name in names:
+        f = fields[name]
+        if f.datatype not in _NUMPY:
+            raise KeypointsError(
+                f"keypoints field {name!r} has datatype {f.datatype}, which does not exist; send {_FORM}"
+            )
+        end = f.offset + np.dtype(_NUMPY[f.datatype]).itemsize
+        if end > message.point_step:
+            raise KeypointsError(f"keypoints field {name!r} ends at byte {end} of a point_step of {message.point_step}")
+    if message.row_step < message.width * message.point_step:
+        raise KeypointsError(
+            f"keypoints row_step is {message.row_step}; {message.width} points of {message.point_step} bytes need "
+            f"{message.width * message.point_step}"
+        )
+    if len(message.data) < message.height * message.row_step:
+        raise KeypointsError(
+            f"keypoints data has {len(message.data)} bytes; {message.height} rows of {message.row_step} need "
+            f"{message.height * message.row_step}"
+        )
+    dtype = np.dtype(
+        {
+            "names": names,
+            "formats": [order + _NUMPY[fields[n].datatype] for n in names],
+            "offsets": [fields[n].offset for n in names],
+            "itemsize": message.point_step,
+        }
+    )
+    if not message.height or not message.width:
+        return np.zeros((0, message.width), dtype)
+    shape, strides = (message.height, message.width), (message.row_step, message.point_step)
+    return np.ndarray(shape, dtype, memoryview(message.data), 0, strides)

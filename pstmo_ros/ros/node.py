@@ -1,0 +1,273 @@
+"""The lifecycle node ``lifter``: keypoints in, skeletons, poses and markers out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from itertools import groupby
+from typing import Any
+
+import rclpy
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from pstmo_ros.core import bundle as bundles
+from pstmo_ros.core import layouts
+from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.core.types import Pose3D
+from pstmo_ros.engines import EngineError, load_engine, model_path
+from pstmo_ros.ros import messages
+from pstmo_ros.ros.keypoint_adapters import KeypointsError, camera_from, from_point_cloud
+from pstmo_ros.ros.parameters import Parameters
+
+WARN_EVERY_S = 5.0
+WAKE_S = 0.25  # the events executor looks for signals only this often
+# Best effort takes what reliable and best-effort publishers send; the depth bridges a slow moment, not a slow machine.
+INPUT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+OUTPUT_QOS = QoSProfile(depth=10)
+ROOT_RELATIVE = "_root_relative"  # frame_id suffix of poses about the pelvis, sent while no camera is known
+
+
+class Lifter(LifecycleNode):
+    """Lifecycle: configure loads the model, activate starts listening, deactivate stops, cleanup lets go of it all."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("lifter", **kwargs)
+        self._declared = Parameters(self)
+        self._warned: dict[str, float] = {}
+        self._active = self._configured = False
+        self.add_on_set_parameters_callback(self._may_set)
+        _to_ros_log(self.get_logger())
+
+    def start(self) -> None:
+        """Configure and activate when parameter autostart asks for it; else say how that is done."""
+        if not self.get_parameter("autostart").value:
+            name = self.get_fully_qualified_name()
+            self.get_logger().info(
+                f"unconfigured: `ros2 lifecycle set {name} configure`, then `activate`, or start it with "
+                "`--ros-args -p autostart:=true`"
+            )
+        elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            config = self._declared.read()
+            bundle = bundles.load(model_path(config.model))
+            engine = load_engine(bundle, config.engine)
+            self._lifter = PoseLifter(bundle, engine, config.lifter)
+        except (ValueError, EngineError) as e:
+            self.get_logger().error(f"cannot configure: {e}")
+            return TransitionCallbackReturn.FAILURE
+        self._config, self._layout = config, layouts.get(config.layout)
+        self._camera: Camera | None = None
+        self._camera_content: tuple[Any, ...] = ()
+        self._markers = messages.SkeletonMarkers(config.marker_lifetime_s)
+        self._out = {
+            name: self.create_lifecycle_publisher(kind, f"~/{name}", OUTPUT_QOS, qos_overriding_options=_overridable())
+            for name, kind in (("skeletons", PointCloud2), ("poses", PoseArray), ("markers", MarkerArray))
+        }
+        self._configured = True
+        self.get_logger().info(
+            f"model {config.model} ({bundle.sha256[:12]}), engine {engine.name}, keypoints {config.layout}, "
+            f"look-ahead {config.look_ahead_s:g} s"
+        )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._lifter.tracks.clear()
+        self._inputs = [
+            self.create_subscription(kind, topic, callback, INPUT_QOS, qos_overriding_options=_overridable())
+            for kind, topic, callback in (
+                (CameraInfo, "camera_info", self._on_camera_info),
+                (PointCloud2, "keypoints", self._on_keypoints),
+            )
+        ]
+        self._active = True
+        self.get_logger().info(f"active: listening on {', '.join(s.topic_name for s in self._inputs)}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop_listening()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._let_go()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop_listening()
+        self._let_go()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.get_logger().error(f"a transition from state {state.label} failed; back to unconfigured")
+        self._stop_listening()
+        self._let_go()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _on_keypoints(self, message: PointCloud2) -> None:
+        if not self._active:
+            return
+        size = (self._camera.width, self._camera.height) if self._camera else self._config.image_size
+        if min(size) <= 0:
+            self._warn(
+                "keypoints are not lifted: neither camera_info nor parameter image_size says how large the image is"
+            )
+            return
+        if self._camera is None:
+            self._warn(
+                f"no camera_info on {self._inputs[0].topic_name}: poses are relative to the pelvis, and their frame_id "
+                f"ends in {ROOT_RELATIVE}"
+            )
+        try:
+            frame = from_point_cloud(message, self._layout, size)
+        except (KeypointsError, ValueError) as e:
+            self._warn(f"keypoints refused: {e}")
+            return
+        poses = [p for p in self._lifter.step(frame, self._camera) if self._camera is None or p.position_m is not None]
+        if not poses and not self._config.look_ahead_s:
+            self._publish(message.header.stamp, message.header.frame_id, [])
+        for stamp_ns, due in groupby(poses, key=lambda p: p.stamp_ns):
+            self._publish(_time(stamp_ns), message.header.frame_id, list(due))
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        content = (message.width, message.height, message.distortion_model, message.k.tobytes(), message.d.tobytes())
+        if content == self._camera_content:
+            return
+        self._camera_content = content
+        try:
+            self._camera = camera_from(message)
+            if self._camera and min(self._camera.width, self._camera.height) <= 0:
+                raise ValueError(f"camera_info is {message.width} x {message.height} pixels large; its driver is wrong")
+            if self._camera is None:
+                self._warn("camera_info is all zero: the camera is not calibrated, poses stay relative to the pelvis")
+        except ValueError as e:
+            self._camera = None
+            self._warn(str(e))
+
+    def _publish(self, stamp: Time, frame_id: str, poses: list[Pose3D]) -> None:
+        """Send each output that somebody listens to."""
+        header = Header(stamp=stamp, frame_id=frame_id + (ROOT_RELATIVE if self._camera is None else ""))
+        if self._out["skeletons"].get_subscription_count():
+            self._out["skeletons"].publish(messages.skeletons(header, poses))
+        if self._out["poses"].get_subscription_count():
+            self._out["poses"].publish(messages.pose_array(header, poses))
+        if self._out["markers"].get_subscription_count():
+            self._out["markers"].publish(self._markers.update(header, poses))
+
+    def _may_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        ours = [p.name for p in parameters if p.name in self._declared.names]
+        if self._configured and ours:
+            return SetParametersResult(successful=False, reason=f"{', '.join(ours)}: read on configure; clean up first")
+        return SetParametersResult(successful=True)
+
+    def _warn(self, text: str) -> None:
+        """Warn, the same words at most every WARN_EVERY_S."""
+        now = time.monotonic()
+        if now - self._warned.get(text, -WARN_EVERY_S) < WARN_EVERY_S:
+            return
+        self._warned = {t: at for t, at in self._warned.items() if now - at < WARN_EVERY_S} | {text: now}
+        self.get_logger().warning(text)
+
+    def _stop_listening(self) -> None:
+        if self._active:
+            self._active = False
+            for subscription in self._inputs:
+                self.destroy_subscription(subscription)
+            self._inputs = []
+
+    def _let_go(self) -> None:
+        if self._configured:
+            self._configured = False
+            for publisher in self._out.values():
+                self.destroy_lifecycle_publisher(publisher)
+            self._out = {}
+            del self._lifter, self._markers
+
+
+class _RosLog(logging.Handler):
+    """Carries what the library logs (engines, compilation) into the node's log."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write = self._logger.warning if record.levelno >= logging.WARNING else self._logger.info
+        write(record.getMessage())
+
+
+def _to_ros_log(logger: Any) -> None:
+    library = logging.getLogger("pstmo_ros")
+    library.handlers, library.propagate = [_RosLog(logger)], False
+    library.setLevel(logging.INFO)
+
+
+def _overridable() -> QoSOverridingOptions:
+    return QoSOverridingOptions.with_default_policies()
+
+
+def _time(stamp_ns: int) -> Time:
+    return Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+
+
+def _executor() -> Any:
+    """The events executor costs half of the others' time per message; it is experimental, so there is a way around."""
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+
+        return EventsExecutor()
+    except ImportError:
+        from rclpy.executors import SingleThreadedExecutor
+
+        return SingleThreadedExecutor()
+
+
+def spin(node: Any) -> None:
+    """Run a node until it is asked to end (KeyboardInterrupt or ExternalShutdownException)."""
+    executor = _executor()
+    executor.add_node(node)
+    never = Future()
+    while rclpy.ok():
+        try:
+            executor.spin_until_future_complete(never, WAKE_S)
+        except ExternalShutdownException:
+            raise
+        except RCLError as e:  # a lifecycle transition that its state does not have
+            node.get_logger().error(f"refused: {e}")
+        except Exception:  # a fault of ours must not end what a robot may be relying on
+            node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+
+
+def main(args: list[str] | None = None) -> None:
+    node = None
+    try:
+        rclpy.init(args=args)
+        node = Lifter()
+        node.start()
+        spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""The node's parameters: one frozen dataclass, declared from itself; config/lifter.yaml is its manual."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from pstmo_ros.core import layouts
+from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.pipeline import LifterConfig
+from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.core.tracks import TrackConfig
+from pstmo_ros.engines import CHOICES
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """Every parameter of the lifter, with its default; ``ABOUT`` describes each."""
+
+    model: str = "realtime"
+    engine: str = "auto"
+    layout: str = "coco_17"
+    look_ahead_s: float = 0.0
+    image_size: tuple[int, int] = (0, 0)
+    marker_lifetime_s: float = 0.5
+    autostart: bool = False
+    tracks: TrackConfig = field(default_factory=TrackConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+    def __post_init__(self) -> None:
+        if self.engine not in CHOICES:
+            raise ValueError(f"parameter engine: {self.engine!r} is unknown; {nearest(self.engine, CHOICES)}")
+        layouts.get(self.layout)
+        if len(self.image_size) != 2 or min(self.image_size) < 0:
+            raise ValueError(
+                f"parameter image_size: {list(self.image_size)}; give [width, height] in pixels, "
+                "or [0, 0] to take it from camera_info"
+            )
+
+    @property
+    def lifter(self) -> LifterConfig:
+        """What the pipeline needs of it."""
+        return LifterConfig(self.look_ahead_s, self.tracks, self.smoothing)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a parameter does, and the values that it may take."""
+
+    text: str
+    low: float | None = None
+    high: float | None = None
+
+
+ABOUT = {
+    "model": About("A bundled model's name, or the path of a model file (.safetensors)."),
+    "engine": About(f"How the model runs: {', '.join(CHOICES)}; auto takes the fastest that works here."),
+    "layout": About(f"Keypoint order of the input: {', '.join(layouts.LAYOUTS)}."),
+    "look_ahead_s": About("Seconds that each pose waits, to be better for having seen what follows.", 0, 10),
+    "image_size": About("[width, height] in pixels; used only while there is no camera_info."),
+    "marker_lifetime_s": About("Seconds after which RViz removes markers that are not renewed; 0 keeps them.", 0, 3600),
+    "autostart": About("Configure and activate at start instead of waiting for lifecycle calls."),
+    "tracks.min_score": About("Keypoints with a lower score count as not seen.", 0, 1),
+    "tracks.max_gap_s": About("Longest stretch, in seconds, over which an unseen joint is interpolated.", 0, 10),
+    "tracks.max_age_s": About("Seconds after which somebody who is not seen has left.", 0, 3600),
+    "tracks.max_jump_s": About("Stamps that go back by more seconds than this start everything anew.", 0, 3600),
+    "tracks.max_distance": About("For input without ids: how far, in body sizes, one moves between frames.", 0, 10),
+    "smoothing.enabled": About("One-Euro filter on the output."),
+    "smoothing.min_cutoff_hz": About("Cut-off for a still joint: lower is smoother and lags more.", 0.001, 1000),
+    "smoothing.beta": About("How much the cut-off rises with speed, in Hz per m/s: higher lags less.", 0, 1000),
+    "smoothing.speed_cutoff_hz": About("Cut-off of the speed estimate.", 0.001, 1000),
+}
+_PLAIN = ("use_sim_time", "start_type_description_service")  # every node's own
+_QOS = "qos_overrides."
+
+
+class Parameters:
+    """A node's declared parameters. ``read`` gives a checked NodeConfig."""
+
+    def __init__(self, node: Node) -> None:
+        """Declare every parameter on ``node``. A value given at start that cannot be used is kept for ``read``."""
+        self.names = tuple(ABOUT)
+        self._node = node
+        self._faults: dict[str, str] = {}
+        # rclpy drops what nobody declares without a word, and has no public view of what was given.
+        given: dict[str, Parameter] = node._parameter_overrides
+        for name, default in flatten(NodeConfig()).items():
+            if isinstance(default, float) and name in given and given[name].type_ is Parameter.Type.INTEGER:
+                given[name] = Parameter(name, value=float(given[name].value))
+            descriptor = _descriptor(name)
+            try:
+                node.declare_parameter(name, default, descriptor)
+            except (InvalidParameterTypeException, InvalidParameterValueException):
+                self._faults[name] = f"parameter {name}: {given[name].value!r}; {_expected(name, default)}"
+                node.declare_parameter(name, default, descriptor, ignore_override=True)
+        known = (*ABOUT, *_PLAIN)
+        for name in given:
+            if name not in known and not name.startswith(_QOS):
+                self._faults[name] = f"parameter {name} is unknown; {nearest(name, tuple(ABOUT))}"
+        node.add_post_set_parameters_callback(self._forgive)
+
+    def read(self) -> NodeConfig:
+        """The configuration as it stands; ValueError names each parameter that cannot be used, and the fix."""
+        if self._faults:
+            raise ValueError("; ".join(self._faults.values()))
+        return unflatten({name: self._node.get_parameter(name).value for name in self.names})
+
+    def _forgive(self, parameters: list[Parameter]) -> None:
+        for parameter in parameters:
+            self._faults.pop(parameter.name, None)
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dataclass -> ROS parameter names and values: nested fields are joined by dots, tuples become lists."""
+    out: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            out |= flatten(value, f"{prefix}{f.name}.")
+        else:
+            out[prefix + f.name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def unflatten(values: Mapping[str, Any]) -> NodeConfig:
+    """The inverse of ``flatten``."""
+
+    def build(default: Any, prefix: str) -> Any:
+        return dataclasses.replace(default, **dict(_fields(default, prefix)))
+
+    def _fields(default: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        for f in dataclasses.fields(default):
+            before = getattr(default, f.name)
+            if dataclasses.is_dataclass(before):
+                yield f.name, build(before, f"{prefix}{f.name}.")
+            else:
+                value = values[prefix + f.name]
+                yield f.name, tuple(value) if isinstance(before, tuple) else value
+
+    config: NodeConfig = build(NodeConfig(), "")
+    return config
+
+
+def _descriptor(name: str) -> ParameterDescriptor:
+    about = ABOUT[name]
+    descriptor = ParameterDescriptor(description=about.text)
+    if about.low is not None and about.high is not None:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(about.low), to_value=float(about.high))]
+    return descriptor
+
+
+def _expected(name: str, default: Any) -> str:
+    about = ABOUT[name]
+    kind = {bool: "true or false", str: "text", float: "a number", list: "a list of integers"}[type(default)]
+    bounds = f" from {about.low:g} to {about.high:g}" if about.low is not None else ""
+    return f"give {kind}{bounds}, for example {default!r}"

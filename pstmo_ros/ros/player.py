@@ -1,0 +1,119 @@
+"""Plays a recording (.npz, see pstmo_ros.recording) as a detector and a camera would send it.
+
+ros2 run pstmo_ros player --ros-args -p file:=RECORDING.npz [-p rate:=1.0] [-p loop:=true]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from std_msgs.msg import Header
+
+from pstmo_ros.recording import Recording, load_recording
+from pstmo_ros.ros import messages
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "two_people.npz"
+STAMPS = ("now", "recorded")
+
+
+@dataclass(frozen=True)
+class PlayerConfig:
+    """Every parameter of the player, with its default."""
+
+    file: str = str(SAMPLE)
+    rate: float = 1.0  # times real time
+    loop: bool = False
+    frame_id: str = "camera_optical_frame"
+    stamps: str = "now"  # the time of playing, or as recorded
+    publish_camera_info: bool = True
+    wait_for_subscriber: bool = True  # so that nothing of the recording is missed
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise ValueError(f"parameter rate is {self.rate}; give a number above 0, 1 for real time")
+        if self.stamps not in STAMPS:
+            raise ValueError(f"parameter stamps is {self.stamps!r}; give one of {', '.join(STAMPS)}")
+
+
+class Player(Node):
+    """Publishes ``keypoints`` (PointCloud2) and ``camera_info``, as the lifter takes them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("player", **kwargs)
+        defaults = vars(PlayerConfig())
+        self.config = PlayerConfig(**{name: self.declare_parameter(name, v).value for name, v in defaults.items()})
+        self.recording = load_recording(self.config.file)
+        qos = QoSProfile(depth=50)
+        self._keypoints = self.create_publisher(PointCloud2, "keypoints", qos)
+        self._camera_info = self.create_publisher(CameraInfo, "camera_info", qos)
+
+    def play(self) -> None:
+        """Play to the end, or for ever."""
+        publishers = [self._keypoints]
+        if self._sends_camera:
+            publishers.append(self._camera_info)
+        while self.config.wait_for_subscriber and not all(p.get_subscription_count() for p in publishers):
+            rclpy.spin_once(self, timeout_sec=0.05)
+        self.get_logger().info(f"playing {self.config.file}: {len(self.recording.stamps_ns)} frames")
+        self._play_once()
+        while self.config.loop:
+            self._play_once()
+        for publisher in publishers:  # what a reliable subscriber has not yet acknowledged would be lost with this node
+            publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=2))
+
+    @property
+    def _sends_camera(self) -> bool:
+        return self.config.publish_camera_info and self.recording.camera is not None
+
+    def _play_once(self) -> None:
+        recorded = self.recording.stamps_ns
+        after_s = (recorded - recorded[0]) / 1e9 / self.config.rate
+        start = time.monotonic()
+        start_ns = self.get_clock().now().nanoseconds
+        for t, at in enumerate(after_s):
+            while (left := start + at - time.monotonic()) > 0:
+                time.sleep(min(left, 0.1))
+                if not rclpy.ok():
+                    raise ExternalShutdownException
+            # Evenly spaced, as a camera stamps its images, not with the moment that this process wakes up.
+            stamp = int(recorded[t]) if self.config.stamps == "recorded" else start_ns + round(at * 1e9)
+            self._send(self.recording, t, stamp)
+
+    def _send(self, recording: Recording, t: int, stamp_ns: int) -> None:
+        header = Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id=self.config.frame_id)
+        if self._sends_camera and recording.camera is not None:
+            self._camera_info.publish(messages.camera_info(header, recording.camera))
+        ids = None if recording.person_ids is None else recording.person_ids[t]
+        self._keypoints.publish(messages.keypoints(header, recording.keypoints[t], ids))
+
+
+def main(args: list[str] | None = None) -> int:
+    node = None
+    try:
+        rclpy.init(args=args)
+        node = Player()
+        node.play()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except ValueError as e:
+        print(f"player: {e}", file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
