@@ -7,17 +7,19 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import torch
 import yaml
 
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.model import ModelConfig
+from pstmo_ros.core.normalize import NORMALIZATIONS
 from training.batches import BatchConfig
 from training.mocap import CMU
 
 T = TypeVar("T")
+STAGES = ("pretrain", "finetune")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class RunConfig:
     batch: over all processes. precision: fp32 or bf16 (autocast). compile: torch.compile, worth it on a GPU only.
     """
 
+    stage: ClassVar[str] = ""
     out: str = "runs/model.safetensors"
     run: str = "runs/train"
     dataset: str = "mocap"
@@ -70,11 +73,14 @@ class RunConfig:
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}")
-        for name in ("batch", "steps", "validate_every"):
+        for name in ("batch", "steps", "validate_every", "validation_windows"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}; give 1 or more")
-        if self.model.centred and self.normalization != "rays":
-            raise ValueError(f"model.centred needs normalization 'rays', not {self.normalization!r}")
+        if self.normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization is {self.normalization!r}; {nearest(self.normalization, NORMALIZATIONS)}")
+        for name in ("centred", "refine"):
+            if getattr(self.model, name) and self.normalization != "rays":
+                raise ValueError(f"model.{name} needs normalization: rays, not {self.normalization}")
 
 
 def parse_run(cls: type[T], doc: str | None) -> tuple[T, bool]:
@@ -95,29 +101,47 @@ def parse_run(cls: type[T], doc: str | None) -> tuple[T, bool]:
 def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
     """A configuration of dataclass ``cls``; overrides name nested fields with dots: ``model.frames=81``.
 
-    ValueError names the key, the value and the nearest valid key.
+    A file may name a ``base`` beside it whose settings it changes, and hold a section for each stage, of which the
+    one of ``cls.stage`` counts. ValueError names the key, the value and the nearest valid key.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        if not Path(path).is_file():
-            raise ValueError(f"configuration file {str(path)!r} does not exist; see config/training/")
-        values = yaml.safe_load(Path(path).read_text()) or {}
+    values = {} if path is None else _read(Path(path))
+    sections = {stage: values.pop(stage, None) or {} for stage in STAGES}
+    values = _merged(values, sections.get(getattr(cls, "stage", ""), {}))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ValueError(f"override {override!r} is not key=value")
-        inner = values
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[leaf] = yaml.safe_load(text)
+        setting: Any = yaml.safe_load(text) if text else ""
+        for part in reversed(key.split(".")):
+            setting = {part: setting}
+        values = _merged(values, setting)
     return _build(cls, values, "")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"configuration file {str(path)!r} does not exist; see config/training/")
+    values = yaml.safe_load(path.read_text()) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"configuration file {str(path)!r} holds {values!r}; give settings, one per line")
+    base = values.pop("base", None)
+    return values if base is None else _merged(_read(path.parent / base), values)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, section by section."""
+    out = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = _merged(out[key], value) if both else value
+    return out
 
 
 def _build(cls: type[T], values: dict[str, Any], prefix: str) -> T:
     if not isinstance(values, dict):
         raise ValueError(f"{prefix.rstrip('.') or 'the configuration'} is {values!r}; give settings, one per line")
-    types = get_type_hints(cls)
+    kinds = get_type_hints(cls)
+    types = {f.name: kinds[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     out: dict[str, Any] = {}
     for key, value in values.items():
         if key not in types:

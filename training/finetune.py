@@ -9,18 +9,19 @@ Writes checkpoints and TensorBoard logs to ``run`` and, at the end, the model fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.bundle import Bundle, save_bundle
+from pstmo_ros.core.bundle import Bundle, load, save_bundle
 from pstmo_ros.core.model import STMO
 from training.batches import Batch
 from training.config import RunConfig, parse_run
 from training.loop import Objective, join, optimise, provenance
 from training.metrics import joint_errors_mm, mpjpe_mm
-from training.mpm import take_encoder
+from training.mpm import ENCODER_SETTINGS, check_fit, is_stage_one, take_encoder
 from training.recorded import flipped
 from training.sources import open_data
 
@@ -31,11 +32,13 @@ _GOLDEN_WINDOWS = 4
 class FinetuneConfig(RunConfig):
     """Stage II.
 
-    init: a Stage I checkpoint (training.pretrain) whose encoder to start from; empty to start from nothing.
+    init: a Stage I checkpoint (training.pretrain) to take the encoder from, or a model file to take all that it has,
+    as training the refining module does; empty to start from nothing.
     lambda_frames: weight of the multi-frame loss (paper eq. 9). flip_test: validate on the mean of the pose and the
     mirrored input's (section 4.2).
     """
 
+    stage: ClassVar[str] = "finetune"
     run: str = "runs/finetune"
     init: str = ""
     lambda_frames: float = 1.0
@@ -73,7 +76,7 @@ def train(config: FinetuneConfig, resume: bool = False) -> Bundle | None:
     torch.manual_seed(config.seed)
     model = STMO(config.model)
     if config.init:
-        take_encoder(model, config.init, config.normalization)
+        start_from(model, config.init, config.normalization)
     model = model.to(process.device)
     data = open_data(config, config.model.window, process.device)
 
@@ -86,6 +89,16 @@ def train(config: FinetuneConfig, resume: bool = False) -> Bundle | None:
     training = provenance(config, "finetune") | {"validation_mpjpe_mm": {k: round(v, 2) for k, v in figures.items()}}
     golden = list(data.validation.values())[-1][0].joints[:_GOLDEN_WINDOWS].cpu().numpy()
     return save_bundle(config.out, model.cpu(), config.normalization, training, golden)
+
+
+def start_from(model: STMO, path: str, normalization: str) -> None:
+    """Give the model the weights of a Stage I checkpoint or of a model file; ValueError where they do not fit."""
+    if is_stage_one(path):
+        take_encoder(model, path, normalization)
+        return
+    bundle = load(path)
+    check_fit(path, bundle.config, bundle.normalization, model.config, normalization, [*ENCODER_SETTINGS, "mofa"])
+    model.load_state_dict(bundle.model.state_dict(), strict=False)
 
 
 @torch.no_grad()

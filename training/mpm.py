@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ FORMAT_VERSION = 1
 _KEY = "pstmo_stage_one"
 # What Stage II takes over from Stage I.
 ENCODER = ("sem.", "tem.", "missing_joint")
+ENCODER_SETTINGS = ("frames", "dim", "depth", "heads", "centred", "sem", "sem_blocks", "tem")
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,15 @@ def save_stage_one(path: str | Path, model: MaskedPoseModel, normalization: str,
     part.replace(path)
 
 
+def is_stage_one(path: str | Path) -> bool:
+    """Whether a safetensors file is a Stage I checkpoint; False for one that cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def load_stage_one(path: str | Path) -> tuple[MaskedPoseModel, dict[str, Any]]:
     """A Stage I checkpoint's model, in eval mode, and its metadata. ValueError says what is wrong with the file."""
     path = Path(path)
@@ -160,13 +171,25 @@ def take_encoder(model: STMO, path: str | Path, normalization: str) -> None:
     The temporal stride may differ: the position embeddings count frames, not seconds.
     """
     stage_one, metadata = load_stage_one(path)
-    if metadata["normalization"] != normalization:
-        raise ValueError(
-            f"init: {str(path)!r} takes {metadata['normalization']!r} coordinates, this run {normalization!r}"
-        )
-    for name in ("frames", "dim", "depth", "heads", "centred", "sem", "sem_blocks", "tem"):
-        if (theirs := getattr(stage_one.config, name)) != (ours := getattr(model.config, name)):
-            raise ValueError(f"init: {str(path)!r} has model.{name}={theirs}, this run {ours}; make them the same")
+    check_fit(path, stage_one.config, metadata["normalization"], model.config, normalization, ENCODER_SETTINGS)
     encoder = {k: v for k, v in stage_one.state_dict().items() if k.startswith(ENCODER)}
     unexpected = model.load_state_dict(encoder, strict=False).unexpected_keys
     assert not unexpected, unexpected
+
+
+def check_fit(
+    path: str | Path,
+    theirs: ModelConfig,
+    their_normalization: str,
+    ours: ModelConfig,
+    our_normalization: str,
+    settings: Sequence[str],
+) -> None:
+    """ValueError naming the first difference that keeps a file's weights from being used in another model."""
+    if their_normalization != our_normalization:
+        raise ValueError(
+            f"init: {str(path)!r} takes {their_normalization!r} coordinates, this run {our_normalization!r}"
+        )
+    for name in settings:
+        if (a := getattr(theirs, name)) != (b := getattr(ours, name)):
+            raise ValueError(f"init: {str(path)!r} has model.{name}={a}, this run {b}; make them the same")

@@ -1,7 +1,7 @@
 """Stage I, masked pose modeling (paper section 3.2): SEM and TEM learn motion from 2D alone.
 
-    python -m training.pretrain config/training/pstmo_s_27_stage_one.yaml [key=value ...] [--resume]
-    python -m training.finetune config/training/pstmo_s_27.yaml init=runs/stage_one.safetensors
+    python -m training.pretrain config/training/pstmo_s_27.yaml data=FOLDER [key=value ...] [--resume]
+    python -m training.finetune config/training/pstmo_s_27.yaml data=FOLDER
 
 Writes checkpoints and TensorBoard logs to ``run`` and, at the end, the Stage I checkpoint to ``out``.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from training.sources import open_data
 class PretrainConfig(RunConfig):
     """Stage I. decoder_depth: the decoder's Transformer layers (L_D in Table 7), 0 for one less than the encoder's."""
 
+    stage: ClassVar[str] = "pretrain"
     out: str = "runs/stage_one.safetensors"
     run: str = "runs/pretrain"
     masking: MaskingConfig = field(default_factory=MaskingConfig)

@@ -61,7 +61,8 @@ def _mocap(config: RunConfig, spec: WindowSpec, device: torch.device) -> Data:
     def batches(zero_look_ahead: float) -> list[Batch]:
         fixed = dataclasses.replace(config.batches, body=_AS_RECORDED, zero_look_ahead=zero_look_ahead)
         sampler = WindowSampler(val, spec, fixed, torch.Generator(device).manual_seed(0))
-        return [sampler.draw(_VALIDATION_BATCH) for _ in range(max(1, config.validation_windows // _VALIDATION_BATCH))]
+        each = min(_VALIDATION_BATCH, config.validation_windows)
+        return [sampler.draw(each) for _ in range(config.validation_windows // each)]
 
     sampler = WindowSampler(train, spec, config.batches, torch.Generator(device))
     return Data(sampler, {name: batches(share) for name, share in protocols.items()})
@@ -79,7 +80,7 @@ def _recorded(config: RunConfig, spec: WindowSpec, device: torch.device) -> Data
         )
 
     test = windows(config.test_split, False)
-    count = min(config.validation_windows or len(test), len(test))
+    count = min(config.validation_windows, len(test))
     targets = torch.linspace(0, len(test) - 1, count, device=device).long()
     validation = [test.windows(t) for t in targets.split(_VALIDATION_BATCH)]
     return Data(windows(config.train_split, True), {config.test_split: validation})
