@@ -15,7 +15,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
-        (f"share/{NAME}/config", glob("config/*.yaml") + glob("config/*.rviz")),
+        (f"share/{NAME}/config", glob("config/lifter.*")),
     ],
     python_requires=">=3.10",
     install_requires=["setuptools", "torch>=2.5,<3", "numpy>=1.26", "scipy>=1.11", "safetensors>=0.4", "PyYAML", "tqdm"],
