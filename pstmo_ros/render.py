@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ class ScenePicture:
         self._figure = plt.figure(figsize=(12.8, 5.2), dpi=80)
         self._figure.suptitle(title, fontsize=11)
         image = self._figure.add_axes((0.05, 0.10, 0.44, 0.76))
-        space = self._figure.add_axes((0.50, 0.04, 0.50, 0.84), projection="3d")
+        space: Any = self._figure.add_axes((0.50, 0.04, 0.50, 0.84), projection="3d")
         image.set(xlim=(0, size_px[0]), ylim=(size_px[1], 0), aspect="equal", facecolor="0.97")
         image.set_title("2D keypoints in (pixels)", fontsize=10)
         self._keypoints = LineCollection([], linewidths=2)

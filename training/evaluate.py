@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from pstmo_ros.core import bundle as bundles
@@ -40,7 +39,7 @@ from training.lifting import (
 from training.mocap import CMU, load_mocap
 from training.reports import write_report
 from training.scores import Figures, action_family, by, figures, mean_of_groups
-from training.synthesis import CAMERAS, NO_NOISE, place_camera, synthesize
+from training.synthesis import NO_NOISE, record_clip
 
 SIGMAS = (0.01, 0.03, 0.05)  # Table 8
 
@@ -84,20 +83,12 @@ def evaluate(args: argparse.Namespace, bundle: Bundle, run: Run) -> tuple[dict[s
 
 
 def recordings(args: argparse.Namespace, detector: DetectorConfig) -> Iterator[tuple[Recording, str, str, str, float]]:
-    """The open set's split before virtual cameras: (recording, subject, action family, view, rate).
-
-    Camera, its place and the detector's noise depend only on the seed, the clip's place in the split and the view.
-    """
+    """The open set's split before virtual cameras: (recording, subject, action family, view, rate)."""
     mocap = load_mocap(args.folder or CMU, args.split)
     clips = range(len(mocap.names) if args.clips is None else min(args.clips, len(mocap.names)))
     for i in tqdm(clips, unit="clip", disable=not sys.stderr.isatty()):
         for view in range(args.views):
-            seed = int(np.random.SeedSequence([args.seed, i, view]).generate_state(1)[0])
-            camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
-            pose = place_camera(clip, camera, seed)
-            recording = synthesize(
-                [clip], camera, pose, layout=args.layout, rate_hz=mocap.rate_hz, detector=detector, seed=seed
-            )
+            recording = record_clip(mocap, i, view, layout=args.layout, detector=detector, seed=args.seed)
             family = action_family(mocap.subjects[i], mocap.actions[i])
             yield recording, mocap.subjects[i], family, f"{mocap.names[i]} view {view}", mocap.rate_hz
 

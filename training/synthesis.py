@@ -27,6 +27,7 @@ from training.detector import (
     keypoints_3d,
     layout_matrices,
 )
+from training.mocap import Mocap
 
 # Cameras robots carry: image size and horizontal field of view (webcam, depth camera, wide and narrow HD).
 CAMERAS = (
@@ -98,6 +99,22 @@ def synthesize(
         camera,
         truth.numpy().swapaxes(0, 1),
     )
+
+
+def record_clip(
+    mocap: Mocap,
+    i: int,
+    view: int = 0,
+    *,
+    layout: str = "coco_17",
+    detector: DetectorConfig | None = None,
+    seed: int = 1,
+) -> Recording:
+    """Clip ``i`` as ``synthesize`` records it; camera, place and noise follow from the seed, ``i`` and the view."""
+    drawn = int(np.random.SeedSequence([seed, i, view]).generate_state(1)[0])
+    camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
+    pose = place_camera(clip, camera, drawn)
+    return synthesize([clip], camera, pose, layout=layout, rate_hz=mocap.rate_hz, detector=detector, seed=drawn)
 
 
 def place_camera(clip_m: Tensor, camera: Camera, seed: int) -> tuple[Tensor, Tensor]:
