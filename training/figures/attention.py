@@ -83,7 +83,7 @@ def draw_maps(maps: Sequence[Tensor], heads: int = HEADS, marked: int | None = N
         for head in range(columns):
             axes = figure.add_subplot(len(maps), columns, row * columns + head + 1)
             # Each map has its own scale: a layer of 9 frames and one of 243 share no range of weights.
-            axes.imshow(layer[head], cmap="viridis", interpolation="nearest", vmin=0)
+            axes.imshow(layer[head].numpy(), cmap="viridis", interpolation="nearest", vmin=0)
             last = layer.shape[-1] - 1
             axes.set_xticks([0, last])
             axes.set_yticks([0, last] if head == 0 else [])
