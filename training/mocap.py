@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +61,7 @@ def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
     try:
         with np.load(path, allow_pickle=False) as z:
             data = {k: z[k] for k in z.files}
-    except (ValueError, OSError, EOFError, KeyError) as e:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as e:
         raise ValueError(
             f"mocap file {str(path)!r} cannot be read ({e}); it may be truncated or hold pickled objects"
         ) from None
@@ -80,6 +82,10 @@ def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
     if data["positions"].ndim != 3 or data["positions"].shape[1:] != (skeleton.J, 3):
         raise ValueError(
             f"mocap file {str(path)!r}: positions has shape {data['positions'].shape}; give (frames, 17, 3)"
+        )
+    if (data["clip_start"] + data["clip_len"]).max(initial=0) > len(data["positions"]):
+        raise ValueError(
+            f"mocap file {str(path)!r}: a clip ends after the {len(data['positions'])} frames of positions"
         )
     keep = np.flatnonzero((data["split"] == split) & (data["quality"] >= min_quality))
     if len(keep) == 0:

@@ -14,6 +14,7 @@ from pstmo_ros.core.window import WindowSpec
 from training.datasets import dhp, h36m
 from training.datasets.clips import DataError
 from training.datasets.pickled import load_dictionary
+from training.mocap import load_mocap
 from training.recorded import RecordedWindows
 
 FRAMES = 12
@@ -117,10 +118,18 @@ def test_dhp_test_windows_run_over_valid_frames_only_and_sizes_are_the_sequences
     arrays = dhp_arrays(10)
     arrays["data_2d"][:, :, 0] += 100 * np.arange(10)[:, None]  # frame t is marked by 100 t
     valid = np.array([0, 1, 1, 1, 0, 0, 1, 1, 0, 1], float)
-    write_dhp(tmp_path, "test", {"TS1": arrays | {"valid": valid}, "TS5": dhp_arrays(4) | {"valid": np.ones(4)}})
+    write_dhp(
+        tmp_path,
+        "test",
+        {
+            "TS1": arrays | {"valid": valid},
+            "TS5": dhp_arrays(4) | {"valid": np.ones(4)},
+            "TS6": dhp_arrays(2) | {"valid": np.ones(2)},
+        },
+    )
     clips = dhp.load_dhp(tmp_path, "test")
-    assert [(c.subject, len(c.poses_m)) for c in clips] == [("TS1", 3), ("TS1", 2), ("TS1", 1), ("TS5", 4)]
-    assert [c.size_px for c in clips] == [(2048, 2048)] * 3 + [(1920, 1080)]
+    assert [(c.subject, len(c.poses_m)) for c in clips] == [("TS1", 3), ("TS1", 2), ("TS1", 1), ("TS5", 4), ("TS6", 2)]
+    assert [c.size_px for c in clips] == [(2048, 2048)] * 3 + [(1920, 1080)] * 2
     windows = RecordedWindows(clips[:3], WindowSpec(9, 1, 25.0, 4), mirror=False)
     seen = torch.cat([b.joints for b in windows.ordered(4)])[:, :, skeleton.index("head_top"), 0]
     frames = ((seen + 1) / 2 * 2048 / 100).round().int()
@@ -184,6 +193,85 @@ def test_arrays_that_cannot_be_what_they_should_are_refused(tmp_path, poses, mes
         h36m.load_h36m(tmp_path, h36m.Split(("S9",)), "gt")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data_2d": np.zeros((FRAMES, 16, 2))}, r"TS1: data_2d is .*\(12, 16, 2\); expected .*\(frames, 17, 2\)"),
+        ({"data_3d": np.zeros((FRAMES, 28, 3))}, r"TS1: data_3d is .*\(12, 28, 3\); expected .*\(frames, 17, 3\)"),
+        ({"data_3d": np.full((FRAMES, 17, 3), np.nan)}, "TS1: data_3d holds NaN or infinity, first in frame 0"),
+        ({"data_2d": np.zeros((FRAMES - 1, 17, 2))}, "TS1: 11 frames of 2D for 12 of 3D"),
+        ({"valid": np.ones(3)}, "TS1: 'valid' has 3 entries for 12 frames"),
+        ({"valid": None}, "TS1: 'valid' has 1 entries for 12 frames"),
+    ],
+)
+def test_3dhp_arrays_that_cannot_be_what_they_should_are_refused(tmp_path, change, message):
+    write_dhp(tmp_path, "test", {"TS1": dhp_arrays() | {"valid": np.ones(FRAMES)} | change})
+    with pytest.raises(DataError, match=message):
+        dhp.load_dhp(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"S1 Seq1": dhp_arrays()}, r"S1 Seq1 is dict; expected \[cameras, frames per second\]"),
+        ({"S1 Seq1": [{"0": {"data_2d": np.zeros((2, 17, 2))}}, 25]}, r"camera 0, lacks \['data_3d'\]"),
+        ({"S1 Seq1": [{}, 25]}, "S1 Seq1 is dict; expected a dictionary with entries"),
+    ],
+)
+def test_3dhp_nesting_that_is_another_one_is_refused(tmp_path, data, message):
+    write_dhp(tmp_path, "train", data)
+    with pytest.raises(DataError, match=message):
+        dhp.load_dhp(tmp_path, "train")
+
+
+def test_detected_keypoints_with_scores_lose_them_and_with_gaps_are_refused(tmp_path):
+    write_h36m(tmp_path)
+    path = tmp_path / "data_2d_h36m_gt.npz"
+    points = load_dictionary(path, "positions_2d")
+    for views in points["S9"].values():
+        views[:] = [np.concatenate([v, np.ones((*v.shape[:-1], 1))], -1) for v in views]
+    np.savez(path, positions_2d=np.array(points, dtype=object))
+    (clip, *_) = h36m.load_h36m(tmp_path, h36m.Split(("S9",)), "gt")
+    assert clip.keypoints_px.shape == (FRAMES, 17, 2)
+    points["S9"]["Directions"][2][7, 3] = np.nan
+    np.savez(path, positions_2d=np.array(points, dtype=object))
+    with pytest.raises(DataError, match="S9 Directions, camera 2, holds NaN or infinity, first in frame 7"):
+        h36m.load_h36m(tmp_path, h36m.Split(("S9",)), "gt")
+
+
+def test_a_subject_or_camera_that_is_not_there_is_named(tmp_path):
+    write_h36m(tmp_path)
+    with pytest.raises(DataError, match="subject S11 is not in both"):
+        h36m.load_h36m(tmp_path, "test", "gt")
+    points = load_dictionary(tmp_path / "data_2d_h36m_gt.npz", "positions_2d")
+    points["S9"]["Directions"].pop()
+    np.savez(tmp_path / "data_2d_h36m_gt.npz", positions_2d=np.array(points, dtype=object))
+    with pytest.raises(DataError, match="S9 Directions has 3 cameras; expected 4"):
+        h36m.load_h36m(tmp_path, h36m.Split(("S9",)), "gt")
+
+
+def test_an_open_mocap_file_that_is_cut_off_or_inconsistent_is_refused(tmp_path):
+    whole = dict(
+        positions=np.zeros((5, 17, 3), np.int16), clip_start=[0], clip_len=[5], clip_name=["a"], subject=["s"],
+        split=["test"], quality=[3], action=["walk"], joint_names=skeleton.JOINTS, fps=50,
+    )  # fmt: skip
+    changes = {
+        r"positions has shape \(5, 16, 3\); give \(frames, 17, 3\)": {"positions": np.zeros((5, 16, 3), np.int16)},
+        "holds NaN or infinity": {"positions": np.full((5, 17, 3), np.nan)},
+        "a clip ends after the 5 frames": {"clip_len": [6]},
+        "no clip in split 'test'.*splits: \\['train'\\]": {"split": ["train"]},
+        "may be truncated or hold pickled objects": {"action": np.array([_RunsCode(os.mkdir, "x")], dtype=object)},
+    }
+    path = tmp_path / "mocap.npz"
+    for message, change in changes.items():
+        np.savez(path, **(whole | change))
+        with pytest.raises(ValueError, match=message):
+            load_mocap(path, "test")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"mocap\.npz' cannot be read .*truncated"):
+        load_mocap(path, "test")
+
+
 def test_unknown_names_are_answered_with_the_nearest(tmp_path):
     with pytest.raises(DataError, match="cross_camera_test"):
         h36m.load_h36m(tmp_path, "cros_camera_test")
@@ -215,6 +303,16 @@ def test_a_pickle_that_tries_to_run_code_is_refused_and_does_not_run(tmp_path, p
     write_pickle(tmp_path / "data_3d_h36m.npz", "positions_3d", _RunsCode(os.mkdir, str(victim)), protocol)
     with pytest.raises(DataError, match=r"asks for \w+.mkdir"):
         h36m.load_h36m(tmp_path, "test", "gt")
+    assert not victim.exists()
+
+
+def test_code_hidden_deep_in_good_data_is_refused_in_either_data_set(tmp_path):
+    victim = tmp_path / "made_by_the_pickle"
+    good = dhp_arrays() | {"valid": np.ones(FRAMES)}
+    hidden = np.array({"TS1": good | {"notes": [1, {"x": _RunsCode(os.mkdir, str(victim))}]}}, dtype=object)
+    write_pickle(tmp_path / "data_test_3dhp.npz", "data", hidden, 4)
+    with pytest.raises(DataError, match=r"data_test_3dhp.npz.*asks for \w+.mkdir.*do not trust this file"):
+        dhp.load_dhp(tmp_path, "test")
     assert not victim.exists()
 
 
