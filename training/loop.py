@@ -6,6 +6,7 @@ the run that was not, bit for bit on a CPU, with no generator's state in its che
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import json
 import math
@@ -59,6 +60,7 @@ def join(config: RunConfig) -> Process:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device(config.device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpu else "gloo")
+        atexit.register(dist.destroy_process_group)
     process = Process(dist.get_rank(), dist.get_world_size(), device)
     if config.batch % process.processes:
         raise ValueError(f"batch is {config.batch}; give a multiple of the {process.processes} processes")

@@ -1,0 +1,109 @@
+"""Settings that are wrong fail at once and say what would be right; the named ones are the paper's."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from training.config import load_config
+from training.finetune import FinetuneConfig
+from training.pretrain import PretrainConfig
+
+CONFIGS = Path(__file__).parents[2] / "config" / "training"
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    name: str = "a"
+    on: bool = True
+
+
+def test_overrides_reach_into_sections_and_leave_the_rest(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("inner: {rate: 2}\nname: b\n")
+    config = load_config(Outer, path, ["inner.sizes=[3]", "on=false", "inner.rate=1e-3"])
+    assert config == Outer(Inner(0.001, (3,)), "b", False)
+    assert load_config(Outer, path, ["name="]).name == ""
+
+
+def test_a_file_changes_its_base_section_by_section(tmp_path):
+    (tmp_path / "base.yaml").write_text("inner: {rate: 2, sizes: [7]}\nname: base\n")
+    (tmp_path / "c.yaml").write_text("base: base.yaml\ninner: {rate: 3}\n")
+    assert load_config(Outer, tmp_path / "c.yaml") == Outer(Inner(3.0, (7,)), "base")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("nmae=b", "nmae is unknown.*name"),
+        ("inner.raet=1", r"inner\.raet is unknown.*rate"),
+        ("inner.rate=fast", r"inner\.rate is 'fast'; give a number"),
+        ("on=3", "on is 3; give a bool"),
+        ("name=3", "name is 3; give a str"),
+        ("inner=3", "inner is 3"),
+        ("name", "not key=value"),
+    ],
+)
+def test_mistakes_are_named(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(Outer, None, [override])
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.yaml"):
+        load_config(Outer, tmp_path / "nowhere.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ValueError, match=r"list\.yaml.*one per line"):
+        load_config(Outer, tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer=sgd"], "adamw, adam"),
+        (["batch=0"], "batch is 0"),
+        (["normalization=ray"], "rays"),
+        (["normalization=screen", "model.refine=true"], r"model\.refine needs normalization: rays"),
+        (["normalization=screen", "model.centred=true"], r"model\.centred needs normalization: rays"),
+        (["model.frames=30"], "27, 81, 243"),
+        (["model.sem=mpl"], "mlp"),
+        (["model.sem=transformer"], "dim is 256"),
+    ],
+)
+def test_settings_that_cannot_be_trained_are_refused(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(FinetuneConfig, None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "rate", "temporal", "spatial"),
+    [("pstmo_s", 3, 7e-4, 0.8, 2), ("pstmo", 4, 1e-3, 0.6, 3)],
+)
+@pytest.mark.parametrize("frames", [27, 81, 243])
+def test_named_configurations_are_the_papers(name, depth, rate, temporal, spatial, frames):
+    path = CONFIGS / f"{name}_{frames}.yaml"
+    one, two = load_config(PretrainConfig, path), load_config(FinetuneConfig, path)
+    for c in (one, two):
+        assert (c.dataset, c.keypoints, c.normalization) == ("h36m", "cpn_ft_h36m_dbb", "screen")
+        assert (c.model.frames, c.model.depth, c.model.dim, c.model.heads) == (frames, depth, 256, 8)
+        assert (c.batch, c.epochs, c.optimizer, c.schedule, c.decay) == (160, 80, "adam", "exponential", 0.97)
+    assert (one.learning_rate, one.masking.temporal, one.masking.spatial) == (1e-4, temporal, spatial)
+    assert (two.learning_rate, two.lambda_frames, two.flip_test) == (rate, 1, True)
+    assert two.init == one.out  # Stage II starts from what Stage I wrote
+    assert two.model == one.model
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_configuration_loads(path):
+    config = load_config(FinetuneConfig, path)
+    if path.stem not in ("realtime", "paper", "pstmo_243_refine"):
+        stage_one = load_config(PretrainConfig, path)
+        assert path.stem in config.out
+        assert stage_one.run != config.run

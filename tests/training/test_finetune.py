@@ -1,0 +1,188 @@
+"""Training end to end, tiny: it learns, it survives being killed, it takes every data set."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.model import STMO, ModelConfig
+from tests.training.test_datasets import dhp_arrays, write_dhp, write_h36m
+from training import pretrain
+from training.batches import BatchConfig
+from training.config import load_config
+from training.datasets import h36m
+from training.finetune import FinetuneConfig, StageTwo, predict, train
+from training.loop import CHECKPOINT
+from training.mpm import load_stage_one
+from training.recorded import flipped
+
+ROOT = Path(__file__).parents[2]
+TINY = ModelConfig(frames=9, stride=6, dim=32, heads=4, depth=1)
+SMALL = {"model": TINY, "batch": 32, "warmup": 5, "validation_windows": 128}
+
+
+def _arguments(folder: Path, **settings: object) -> list[str]:
+    """Command line of a tiny training in ``folder``."""
+    model = [f"model.{k}={getattr(TINY, k)}" for k in ("frames", "stride", "dim", "heads", "depth")]
+    paths = [f"run={folder}", f"out={folder / 'out.safetensors'}"]
+    own = {"batch": 32, "warmup": 5, "validation_windows": 128} | settings
+    return [*model, *paths, *(f"{k}={v}" for k, v in own.items())]
+
+
+def _config(folder: Path, **settings: object) -> FinetuneConfig:
+    return FinetuneConfig(run=str(folder), out=str(folder / "out.safetensors"), **(SMALL | settings))
+
+
+def test_it_learns(tmp_path):
+    first = train(_config(tmp_path / "a", steps=1))
+    last = train(_config(tmp_path / "b", steps=50, learning_rate=5e-3, validate_every=1000))
+    before, after = (b.metadata["training"]["validation_mpjpe_mm"]["any_look_ahead"] for b in (first, last))
+    assert after < 0.8 * before
+    assert list((tmp_path / "b").glob("events.out.*"))  # TensorBoard
+
+
+def test_killed_and_resumed_is_the_same_run_bit_for_bit(tmp_path):
+    """kill -9 in the middle; what is left is readable and leads to the very weights of a run left alone.
+
+    Stage I, which draws all that Stage II draws and masks besides; the loop is the same.
+    """
+    settings = {"steps": 40, "checkpoint_minutes": 0, "validate_every": 20}
+    command = [sys.executable, "-m", "training.pretrain"]
+    killed = subprocess.Popen([*command, *_arguments(tmp_path / "k", **settings)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "k" / CHECKPOINT
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not checkpoint.is_file():
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert 0 < torch.load(checkpoint, weights_only=True)["step"] < 40
+
+    for folder, resume in (("k", True), ("whole", False)):
+        config = load_config(pretrain.PretrainConfig, None, _arguments(tmp_path / folder, **settings))
+        pretrain.train(config, resume)
+    states = [torch.load(tmp_path / f / CHECKPOINT, weights_only=True) for f in ("whole", "k")]
+    for name, tensor in states[0]["model"].items():
+        assert torch.equal(tensor, states[1]["model"][name]), name
+    assert states[0]["step"] == states[1]["step"] == 40
+
+
+def test_resuming_names_what_is_missing_or_changed(tmp_path):
+    with pytest.raises(ValueError, match=r"no checkpoint.*start without --resume"):
+        train(_config(tmp_path, steps=1), resume=True)
+    train(_config(tmp_path, steps=1))
+    with pytest.raises(ValueError, match="other settings"):
+        train(_config(tmp_path, steps=1, learning_rate=0.5), resume=True)
+
+
+def test_stage_two_starts_where_stage_one_ended(tmp_path):
+    one = pretrain.train(load_config(pretrain.PretrainConfig, None, _arguments(tmp_path / "one", steps=3)))
+    encoder = load_stage_one(one)[0].state_dict()
+    model = train(_config(tmp_path / "two", steps=1, learning_rate=1e-9, init=str(one))).model.state_dict()
+    for name in ("tem.position", "sem.fc_1.weight", "tem.layers.0.up.weight"):
+        torch.testing.assert_close(model[name], encoder[name], atol=1e-6, rtol=0)
+
+
+def test_the_realtime_configuration_trains(tmp_path):
+    small = ["model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
+    config = load_config(FinetuneConfig, ROOT / "config/training/realtime.yaml", [*small, f"run={tmp_path}"])
+    bundle = train(dataclasses.replace(config, out=str(tmp_path / "realtime.safetensors")))
+    assert bundle.normalization == "rays"
+    assert bundle.config.centred
+    assert set(bundle.metadata["training"]["validation_mpjpe_mm"]) == {"zero_look_ahead", "any_look_ahead"}
+    assert "mocap.cs.cmu.edu" in bundle.metadata["training"]["licence"]
+
+
+def test_human36m_trains_with_the_papers_schedule(tmp_path):
+    write_h36m(tmp_path, subjects=(*h36m.TRAIN, *h36m.TEST), actions=("Eating",))
+    small = ["model.dim=32", "model.heads=4", "model.depth=1", "epochs=2", "keypoints=gt", f"data={tmp_path}", "init="]
+    config = load_config(FinetuneConfig, ROOT / "config/training/pstmo_s_27.yaml", [*small, f"run={tmp_path}"])
+    bundle = train(dataclasses.replace(config, out=str(tmp_path / "s.safetensors")))
+    # 5 people, 4 cameras, 12 frames, each with its mirror image: 480 windows, 3 batches of 160 an epoch.
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert state["step"] == 6
+    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(7e-4 * 0.97**2)
+    assert bundle.normalization == "screen"
+    assert "Human3.6M" in bundle.metadata["training"]["licence"]
+
+
+def test_3dhp_trains(tmp_path):
+    write_dhp(tmp_path, "train", {"S1 Seq1": [{"0": dhp_arrays()}, 25]})
+    write_dhp(tmp_path, "test", {"TS1": dhp_arrays() | {"valid": np.ones(12)}})
+    config = _config(tmp_path, dataset="3dhp", data=str(tmp_path), normalization="screen", steps=2)
+    assert train(config).metadata["training"]["data"] == "3dhp"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "h36"}, "dataset is 'h36'.*h36m"),
+        ({"dataset": "h36m", "data": "nowhere"}, r"data_3d_h36m\.npz' is not in 'nowhere'"),
+        ({"normalization": "screen"}, "virtual cameras give 'rays'"),
+        ({"init": "nowhere.safetensors"}, r"nowhere\.safetensors"),
+    ],
+)
+def test_data_and_weights_that_are_not_there_are_named(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(_config(tmp_path, steps=1, **settings))
+
+
+def test_the_refining_module_starts_from_a_trained_model(tmp_path):
+    plain = train(_config(tmp_path / "plain", steps=2))
+    model = dataclasses.replace(TINY, refine=True)
+    config = _config(tmp_path / "refined", steps=1, model=model, init=str(plain.path), learning_rate=1e-9)
+    refined = train(config)
+    torch.testing.assert_close(refined.model.head.fc.weight, plain.model.head.fc.weight, atol=1e-6, rtol=0)
+    assert refined.config.refine
+
+
+def test_the_loss_is_equations_8_and_9():
+    model = STMO(TINY).eval()
+    joints, poses = torch.rand(3, 9, 17, 2), torch.rand(3, 9, 17, 3)
+    with torch.no_grad():
+        pose, frames = model.forward_all(joints)
+        single = (pose - poses[:, 4]).norm(dim=-1).mean()
+        multiple = (frames - poses).norm(dim=-1).mean()
+        for weight in (0.0, 1.0, 2.5):
+            loss, error_mm = StageTwo(model, weight)(joints, poses)
+            torch.testing.assert_close(loss, single + weight * multiple)
+            torch.testing.assert_close(error_mm, 1000 * single)
+
+
+def test_test_time_flip_makes_the_model_symmetric():
+    torch.manual_seed(0)
+    model = STMO(TINY).eval()
+    x = torch.rand(2, 9, 17, 2) - 0.5
+    with torch.no_grad():
+        once, mirrored = predict(model, x, True), predict(model, flipped(x, skeleton.MIRROR), True)
+        plain = predict(model, flipped(x, skeleton.MIRROR), False)
+    torch.testing.assert_close(mirrored, flipped(once, skeleton.MIRROR))
+    assert (plain - mirrored).abs().max() > 1e-3
+
+
+def test_processes_started_by_torchrun_train_one_model(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = _arguments(tmp_path, steps=4, validate_every=2, device="cpu")
+    done = subprocess.run(
+        [*command, "-m", "training.finetune", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("sha256") == 1  # the first process writes for all
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 4
+
+
+def test_windows_are_whole_where_the_paper_has_them_whole(tmp_path):
+    config = _config(tmp_path, steps=1, batches=BatchConfig(held=False))
+    assert set(train(config).metadata["training"]["validation_mpjpe_mm"]) == {"whole_windows"}
