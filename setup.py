@@ -18,7 +18,15 @@ setup(
         (f"share/{NAME}/config", glob("config/lifter.*")),
     ],
     python_requires=">=3.10",
-    install_requires=["setuptools", "torch>=2.5,<3", "numpy>=1.26", "scipy>=1.11", "safetensors>=0.4", "PyYAML", "tqdm"],
+    install_requires=[
+        "setuptools",
+        "torch>=2.5,<3",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "safetensors>=0.4",
+        "PyYAML",
+        "tqdm",
+    ],
     extras_require={
         "cpu": ["openvino>=2024.6"],
         "demo": ["matplotlib>=3.8", "imageio-ffmpeg"],

@@ -38,12 +38,15 @@ def from_point_cloud(message: PointCloud2, layout: Layout, size_px: tuple[int, i
     People of whom no joint was seen are left out. Negative person ids mean that the detector has none: when
     anybody in the message has one, people are told apart by their position. KeypointsError otherwise.
     """
-    if message.height and message.width != len(layout.joints):
+    joints = len(layout.joints)
+    if not message.height or not message.width:
+        nobody = np.empty((0, joints, 2), np.float32)
+        return Frame2D(stamp_ns(message.header), size_px, layout.name, nobody, nobody[..., 0])
+    if message.width != joints:
         fitting = [name for name, other in LAYOUTS.items() if len(other.joints) == message.width]
         fix = f"set it to {' or '.join(fitting)}" if fitting else "send one point per joint of it"
         raise KeypointsError(
-            f"keypoints width is {message.width}, but parameter layout is {layout.name!r} "
-            f"with {len(layout.joints)} joints: {fix}"
+            f"keypoints width is {message.width}, but parameter layout is {layout.name!r} with {joints} joints: {fix}"
         )
     points = _points(message)
     xy = np.stack([points["x"], points["y"]], -1).astype(np.float32)
@@ -93,9 +96,7 @@ def _points(message: PointCloud2) -> npt.NDArray[np.void]:
     for name in names:
         f = fields[name]
         if f.datatype not in _NUMPY:
-            raise KeypointsError(
-                f"keypoints field {name!r} has datatype {f.datatype}, which does not exist; send {_FORM}"
-            )
+            raise KeypointsError(f"keypoints field {name!r} has unknown datatype {f.datatype}; send {_FORM}")
         end = f.offset + np.dtype(_NUMPY[f.datatype]).itemsize
         if end > message.point_step:
             raise KeypointsError(f"keypoints field {name!r} ends at byte {end} of a point_step of {message.point_step}")
@@ -117,7 +118,5 @@ def _points(message: PointCloud2) -> npt.NDArray[np.void]:
             "itemsize": message.point_step,
         }
     )
-    if not message.height or not message.width:
-        return np.zeros((0, message.width), dtype)
     shape, strides = (message.height, message.width), (message.row_step, message.point_step)
     return np.ndarray(shape, dtype, memoryview(message.data), 0, strides)

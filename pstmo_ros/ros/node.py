@@ -32,7 +32,7 @@ from pstmo_ros.core.types import Pose3D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.keypoint_adapters import KeypointsError, camera_from, from_point_cloud
-from pstmo_ros.ros.parameters import Parameters
+from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
 
 WARN_EVERY_S = 5.0
 WAKE_S = 0.25  # the events executor looks for signals only this often
@@ -47,11 +47,10 @@ class Lifter(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("lifter", **kwargs)
-        self._declared = Parameters(self)
+        self._declared = Parameters(self, NodeConfig(), ABOUT)
         self._warned: dict[str, float] = {}
         self._active = self._configured = False
         self.add_on_set_parameters_callback(self._may_set)
-        _to_ros_log(self.get_logger())
 
     def start(self) -> None:
         """Configure and activate when parameter autostart asks for it; else say how that is done."""
@@ -126,7 +125,8 @@ class Lifter(LifecycleNode):
         size = (self._camera.width, self._camera.height) if self._camera else self._config.image_size
         if min(size) <= 0:
             self._warn(
-                "keypoints are not lifted: neither camera_info nor parameter image_size says how large the image is"
+                f"keypoints are not lifted: there is no camera_info on {self._inputs[0].topic_name}, and parameter "
+                "image_size is not set"
             )
             return
         if self._camera is None:
@@ -208,8 +208,10 @@ class _RosLog(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        write = self._logger.warning if record.levelno >= logging.WARNING else self._logger.info
-        write(record.getMessage())
+        if record.levelno >= logging.WARNING:  # one line each: rclpy ties a severity to the line that logs
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())
 
 
 def _to_ros_log(logger: Any) -> None:
@@ -259,6 +261,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         rclpy.init(args=args)
         node = Lifter()
+        _to_ros_log(node.get_logger())
         node.start()
         spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -1,11 +1,11 @@
-"""The node's parameters: one frozen dataclass, declared from itself; config/lifter.yaml is its manual."""
+"""A node's parameters: one frozen dataclass, declared from itself; config/lifter.yaml is the lifter's manual."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -18,6 +18,8 @@ from pstmo_ros.core.pipeline import LifterConfig
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import TrackConfig
 from pstmo_ros.engines import CHOICES
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,20 @@ class About:
     low: float | None = None
     high: float | None = None
 
+    def descriptor(self) -> ParameterDescriptor:
+        """For tools such as `ros2 param describe`; rclpy refuses values out of range by it."""
+        descriptor = ParameterDescriptor(description=self.text)
+        if self.low is not None and self.high is not None:
+            bounds = FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
+            descriptor.floating_point_range = [bounds]
+        return descriptor
+
+    def expected(self, default: Any) -> str:
+        """An error message's ending: what to give instead."""
+        kind = {bool: "true or false", str: "text", float: "a number", list: "a list of integers"}[type(default)]
+        bounds = f" from {self.low:g} to {self.high:g}" if self.low is not None else ""
+        return f"give {kind}{bounds}, for example {default!r}"
+
 
 ABOUT = {
     "model": About("A bundled model's name, or the path of a model file (.safetensors)."),
@@ -81,36 +97,35 @@ _PLAIN = ("use_sim_time", "start_type_description_service")  # every node's own
 _QOS = "qos_overrides."
 
 
-class Parameters:
-    """A node's declared parameters. ``read`` gives a checked NodeConfig."""
+class Parameters(Generic[Config]):
+    """A node's declared parameters. ``read`` gives the checked configuration."""
 
-    def __init__(self, node: Node) -> None:
-        """Declare every parameter on ``node``. A value given at start that cannot be used is kept for ``read``."""
-        self.names = tuple(ABOUT)
-        self._node = node
+    def __init__(self, node: Node, default: Config, about: Mapping[str, About]) -> None:
+        """Declare every field of ``default``. A value given at start that cannot be used is kept for ``read``."""
+        self.names = tuple(about)
+        self._node, self._default = node, default
         self._faults: dict[str, str] = {}
         # rclpy drops what nobody declares without a word, and has no public view of what was given.
         given: dict[str, Parameter] = node._parameter_overrides
-        for name, default in flatten(NodeConfig()).items():
-            if isinstance(default, float) and name in given and given[name].type_ is Parameter.Type.INTEGER:
+        for name, value in flatten(default).items():
+            if isinstance(value, float) and name in given and given[name].type_ is Parameter.Type.INTEGER:
                 given[name] = Parameter(name, value=float(given[name].value))
-            descriptor = _descriptor(name)
+            descriptor = about[name].descriptor()
             try:
-                node.declare_parameter(name, default, descriptor)
+                node.declare_parameter(name, value, descriptor)
             except (InvalidParameterTypeException, InvalidParameterValueException):
-                self._faults[name] = f"parameter {name}: {given[name].value!r}; {_expected(name, default)}"
-                node.declare_parameter(name, default, descriptor, ignore_override=True)
-        known = (*ABOUT, *_PLAIN)
+                self._faults[name] = f"parameter {name}: {given[name].value!r}; {about[name].expected(value)}"
+                node.declare_parameter(name, value, descriptor, ignore_override=True)
         for name in given:
-            if name not in known and not name.startswith(_QOS):
-                self._faults[name] = f"parameter {name} is unknown; {nearest(name, tuple(ABOUT))}"
+            if name not in (*about, *_PLAIN) and not name.startswith(_QOS):
+                self._faults[name] = f"parameter {name} is unknown; {nearest(name, self.names)}"
         node.add_post_set_parameters_callback(self._forgive)
 
-    def read(self) -> NodeConfig:
+    def read(self) -> Config:
         """The configuration as it stands; ValueError names each parameter that cannot be used, and the fix."""
         if self._faults:
             raise ValueError("; ".join(self._faults.values()))
-        return unflatten({name: self._node.get_parameter(name).value for name in self.names})
+        return unflatten(self._default, {name: self._node.get_parameter(name).value for name in self.names})
 
     def _forgive(self, parameters: list[Parameter]) -> None:
         for parameter in parameters:
@@ -129,35 +144,13 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def unflatten(values: Mapping[str, Any]) -> NodeConfig:
-    """The inverse of ``flatten``."""
-
-    def build(default: Any, prefix: str) -> Any:
-        return dataclasses.replace(default, **dict(_fields(default, prefix)))
-
-    def _fields(default: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        for f in dataclasses.fields(default):
-            before = getattr(default, f.name)
-            if dataclasses.is_dataclass(before):
-                yield f.name, build(before, f"{prefix}{f.name}.")
-            else:
-                value = values[prefix + f.name]
-                yield f.name, tuple(value) if isinstance(before, tuple) else value
-
-    config: NodeConfig = build(NodeConfig(), "")
-    return config
-
-
-def _descriptor(name: str) -> ParameterDescriptor:
-    about = ABOUT[name]
-    descriptor = ParameterDescriptor(description=about.text)
-    if about.low is not None and about.high is not None:
-        descriptor.floating_point_range = [FloatingPointRange(from_value=float(about.low), to_value=float(about.high))]
-    return descriptor
-
-
-def _expected(name: str, default: Any) -> str:
-    about = ABOUT[name]
-    kind = {bool: "true or false", str: "text", float: "a number", list: "a list of integers"}[type(default)]
-    bounds = f" from {about.low:g} to {about.high:g}" if about.low is not None else ""
-    return f"give {kind}{bounds}, for example {default!r}"
+def unflatten(default: Config, values: Mapping[str, Any], prefix: str = "") -> Config:
+    """The inverse of ``flatten``: ``default`` with every field replaced."""
+    changes: dict[str, Any] = {}
+    for f in dataclasses.fields(default):  # type: ignore[arg-type]
+        before, name = getattr(default, f.name), prefix + f.name
+        if dataclasses.is_dataclass(before):
+            changes[f.name] = unflatten(before, values, f"{name}.")
+        else:
+            changes[f.name] = tuple(values[name]) if isinstance(before, tuple) else values[name]
+    return dataclasses.replace(default, **changes)  # type: ignore[type-var]

@@ -21,6 +21,7 @@ from std_msgs.msg import Header
 
 from pstmo_ros.recording import Recording, load_recording
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.parameters import About, Parameters
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "two_people.npz"
 STAMPS = ("now", "recorded")
@@ -31,18 +32,27 @@ class PlayerConfig:
     """Every parameter of the player, with its default."""
 
     file: str = str(SAMPLE)
-    rate: float = 1.0  # times real time
+    rate: float = 1.0
     loop: bool = False
     frame_id: str = "camera_optical_frame"
-    stamps: str = "now"  # the time of playing, or as recorded
+    stamps: str = "now"
     publish_camera_info: bool = True
-    wait_for_subscriber: bool = True  # so that nothing of the recording is missed
+    wait_for_subscriber: bool = True
 
     def __post_init__(self) -> None:
-        if not self.rate > 0:
-            raise ValueError(f"parameter rate is {self.rate}; give a number above 0, 1 for real time")
         if self.stamps not in STAMPS:
             raise ValueError(f"parameter stamps is {self.stamps!r}; give one of {', '.join(STAMPS)}")
+
+
+ABOUT = {
+    "file": About("Recording (.npz, see pstmo_ros.recording)."),
+    "rate": About("Speed: 1 is real time.", 0.001, 1000),
+    "loop": About("Start again at the end."),
+    "frame_id": About("frame_id of the messages: the camera's optical frame."),
+    "stamps": About("Stamps of the messages: now (the time of playing) or recorded."),
+    "publish_camera_info": About("Also send camera_info when the recording has a camera."),
+    "wait_for_subscriber": About("Wait until somebody listens, so that nothing of the recording is missed."),
+}
 
 
 class Player(Node):
@@ -50,8 +60,7 @@ class Player(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("player", **kwargs)
-        defaults = vars(PlayerConfig())
-        self.config = PlayerConfig(**{name: self.declare_parameter(name, v).value for name, v in defaults.items()})
+        self.config = Parameters(self, PlayerConfig(), ABOUT).read()
         self.recording = load_recording(self.config.file)
         qos = QoSProfile(depth=50)
         self._keypoints = self.create_publisher(PointCloud2, "keypoints", qos)

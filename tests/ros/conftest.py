@@ -1,0 +1,158 @@
+import os
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import rclpy
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseArray
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from pstmo_ros.ros import messages
+from pstmo_ros.ros.keypoint_adapters import stamp_ns
+from pstmo_ros.ros.node import Lifter
+
+FRAME = "camera_optical_frame"
+TIMEOUT_S = 30.0
+OUTPUTS = {"skeletons": PointCloud2, "poses": PoseArray, "markers": MarkerArray}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_graph(tmp_path_factory):
+    """A ROS domain of this test run's own, seen by nobody else; subprocesses inherit it."""
+    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 101))
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ["ROS_LOG_DIR"] = str(tmp_path_factory.mktemp("ros_log"))
+
+
+class Graph:
+    """A detector, a camera and a subscriber beside the node under test, over real DDS."""
+
+    def __init__(self):
+        rclpy.init()
+        self.node = rclpy.create_node("tester")
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.got = {name: [] for name in OUTPUTS}
+        for name, kind in OUTPUTS.items():
+            self.node.create_subscription(kind, f"/lifter/{name}", self.got[name].append, 1000)
+        self.keypoints = self.node.create_publisher(PointCloud2, "/keypoints", 100)
+        self.camera_info = self.node.create_publisher(CameraInfo, "/camera_info", 100)
+        self.lifter = None
+
+    def close(self):
+        if self.lifter is not None:
+            self.lifter.destroy_node()
+        self.node.destroy_node()
+        rclpy.shutdown()
+
+    def until(self, condition, why=""):
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"timed out: {why}"
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def spin(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def start(self, bundle, activate=True, **parameters):
+        """The node in this process, with the test model on eager torch unless told otherwise."""
+        values = {"model": str(bundle.path), "engine": "torch", "layout": "h36m_17"} | parameters
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
+        self.lifter = Lifter(parameter_overrides=overrides)
+        self.executor.add_node(self.lifter)
+        if activate:
+            self.lifter.trigger_configure()
+            self.lifter.trigger_activate()
+            self.match()
+        return self.lifter
+
+    def match(self):
+        self.until(
+            lambda: (
+                self.keypoints.get_subscription_count()
+                and self.camera_info.get_subscription_count()
+                and all(self.node.count_publishers(f"/lifter/{name}") for name in OUTPUTS)
+            ),
+            "the lifter's topics did not match",
+        )
+        self.spin(0.2)  # its publishers see our subscriptions a little later than the graph does
+
+    def send(self, recording, t, with_camera=True, ids=True, stamp=None):
+        header = Header(stamp=to_time(int(recording.stamps_ns[t]) if stamp is None else stamp), frame_id=FRAME)
+        if with_camera:
+            self.camera_info.publish(messages.camera_info(header, recording.camera))
+            self.spin(0.02)
+        self.keypoints.publish(
+            messages.keypoints(header, recording.keypoints[t], recording.person_ids[t] if ids else None)
+        )
+
+    def lift(self, recording, frames, **how):
+        """Send frames one by one, waiting for each skeleton message; returns those messages."""
+        first = len(self.got["skeletons"])
+        for t in frames:
+            before = len(self.got["skeletons"])
+            self.send(recording, t, **how)
+            self.until(lambda n=before: len(self.got["skeletons"]) > n, f"frame {t} gave no skeletons")
+        return self.got["skeletons"][first:]
+
+    def call(self, kind, name, request, again_s=TIMEOUT_S):
+        """A service's answer; asks again every ``again_s``: a request can be lost while the two sides still match."""
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready, f"{name} is not there")
+        for _ in range(round(TIMEOUT_S / again_s)):
+            future, deadline = client.call_async(request), time.monotonic() + again_s
+            self.until(lambda f=future, d=deadline: f.done() or time.monotonic() > d)
+            if future.done():
+                self.node.destroy_client(client)
+                return future.result()
+        raise AssertionError(f"{name} did not answer")
+
+    def change_state(self, transition):
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return self.call(ChangeState, "/lifter/change_state", request).success
+
+    def state(self):
+        return self.call(GetState, "/lifter/get_state", GetState.Request(), again_s=3.0).current_state.label
+
+
+@pytest.fixture
+def graph():
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+def to_time(stamp):
+    return Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+
+
+def stamps(received):
+    return [stamp_ns(m.header) for m in received]
+
+
+def arrays(message):
+    ids, poses, scores = messages.skeletons_to_arrays(message)
+    return ids.tolist(), poses, scores
+
+
+def run_module(module, *arguments, **parameters):
+    """A node as its own process, as a user starts it."""
+    settings = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
+    command = [sys.executable, "-m", module, *arguments, "--ros-args", *settings]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def as_arrays(lifted):
+    return np.where(np.isfinite(lifted), lifted, 0)

@@ -1,0 +1,109 @@
+"""Lifter and player as users start them: processes of their own, which end when asked to."""
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+
+from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.engines import load_engine
+from pstmo_ros.lift import lift
+from pstmo_ros.recording import save_recording
+from tests.conftest import record, walker
+from tests.ros.conftest import arrays, run_module, stamps
+
+
+@pytest.fixture
+def recording_file(camera, tmp_path):
+    recording = record([walker(1.0), walker(1.0, offset_m=(1.0, 5.0))], camera)
+    save_recording(tmp_path / "walk.npz", recording)
+    return recording, tmp_path / "walk.npz"
+
+
+@pytest.fixture
+def lifter(bundle):
+    process = run_module("pstmo_ros.ros.node", model=bundle.path, engine="torch", layout="h36m_17", autostart="true")
+    yield process
+    process.kill()
+    process.wait()
+
+
+def end(process, how):
+    process.send_signal(how)
+    output, _ = process.communicate(timeout=20)
+    return output
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_player_to_lifter_and_a_clean_end(graph, bundle, lifter, recording_file, how):
+    recording, file = recording_file
+    graph.until(lambda: graph.node.count_subscribers("/keypoints"), "the lifter did not start")
+    player = run_module("pstmo_ros.ros.player", file=file, stamps="recorded", rate="4.0")
+    frames = len(recording.stamps_ns)
+    graph.until(lambda: len(graph.got["skeletons"]) == frames, "frames were lost")
+    assert player.wait(20) == 0
+    assert stamps(graph.got["skeletons"]) == recording.stamps_ns.tolist()
+    expected = lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
+    for t, message in enumerate(graph.got["skeletons"]):
+        np.testing.assert_allclose(arrays(message)[1], expected.poses_m[t], atol=1e-4)
+    log = end(lifter, how)
+    assert lifter.returncode == 0
+    assert "Traceback" not in log
+    assert "engine torch reproduces the golden poses" in log, "what the engines say reaches the node's log"
+
+
+def test_a_transition_that_is_not_possible_does_not_end_the_node(graph, lifter):
+    graph.until(lambda: graph.node.count_subscribers("/keypoints"), "the lifter did not start")
+    assert not graph.change_state("configure")
+    client = graph.node.create_client(ChangeState, "/lifter/change_state")
+    graph.until(client.service_is_ready)
+    client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+    assert graph.state() == "active", "rclpy gives no answer to a transition by number, but the node lives"
+    assert "refused" in end(lifter, signal.SIGINT)
+
+
+def test_without_autostart_the_node_says_how_to_go_on(graph, bundle):
+    process = run_module("pstmo_ros.ros.node", model=bundle.path)
+    graph.until(lambda: ("lifter", "/") in graph.node.get_node_names_and_namespaces())
+    assert graph.state() == "unconfigured"
+    assert "ros2 lifecycle set /lifter configure" in end(process, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"file": "none.npz"}, "recording 'none.npz' does not exist"),
+        ({"rate": "0.0"}, "parameter rate: 0.0; give a number from 0.001 to 1000"),
+        ({"stamps": "later"}, "parameter stamps is 'later'; give one of now, recorded"),
+        ({"rate": "'fast'"}, "parameter rate: 'fast'"),
+        ({"fiel": "x.npz"}, "parameter fiel is unknown; did you mean 'file'"),
+    ],
+)
+def test_player_faults_are_one_line(parameters, message):
+    process = run_module("pstmo_ros.ros.player", **parameters)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tmp_path):
+    command = [sys.executable, "-m", "pstmo_ros.demo", "--model", str(bundle.path), "--engine", "torch"]
+    demo = subprocess.Popen([*command, "--out", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        started = ""
+        while "1/600" not in started and demo.poll() is None:  # its bar: lifter and player are at work
+            started += demo.stderr.read(1)
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(demo.pid)], capture_output=True, text=True)
+        assert len(children.stdout.split()) == 2
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=30)
+        left = subprocess.run(["ps", "-o", "pid=", "-p", ",".join(children.stdout.split())], capture_output=True)
+        assert not left.stdout.split()
+        assert demo.returncode == 130
+    finally:
+        demo.kill()

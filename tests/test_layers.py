@@ -1,0 +1,62 @@
+"""Imports point one way: core <- engines <- (recording, lift) <- ros; core <- training; nothing imports training."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROS = {"rclpy", "launch", "launch_ros", "builtin_interfaces", "rcl_interfaces", "tf2_ros"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{a.name}" for a in node.names} | {str(node.module)}
+    return found
+
+
+def of(folder: str) -> list[Path]:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    return files
+
+
+def is_ros(name: str) -> bool:
+    return name.split(".")[0] in ROS or name.split(".")[0].endswith("_msgs") or name.startswith("pstmo_ros.ros")
+
+
+@pytest.mark.parametrize(
+    ("folder", "may_import"),
+    [
+        ("pstmo_ros/core", ("pstmo_ros.core",)),
+        ("pstmo_ros/engines", ("pstmo_ros.core", "pstmo_ros.engines")),
+        ("pstmo_ros/ros", ("pstmo_ros",)),
+        ("training", ("pstmo_ros.core", "pstmo_ros.engines", "pstmo_ros.lift", "pstmo_ros.recording",
+                      "pstmo_ros.render", "training")),
+    ],
+)  # fmt: skip
+def test_layers(folder, may_import):
+    for path in of(folder):
+        ours = {n for n in imports(path) if n.split(".")[0] in ("pstmo_ros", "training", "tests")}
+        bad = {n for n in ours if n != "pstmo_ros" and not n.startswith(may_import)}
+        assert not bad, f"{path.relative_to(ROOT)} imports {sorted(bad)}"
+
+
+def test_ros_stays_in_its_shell():
+    for path in [*of("pstmo_ros"), *of("training")]:
+        if "ros" in path.relative_to(ROOT / "pstmo_ros" if "training" not in path.parts else ROOT).parts:
+            continue
+        if path.stem == "demo":  # runs the node and listens to it
+            continue
+        bad = {n for n in imports(path) if is_ros(n)}
+        assert not bad, f"{path.relative_to(ROOT)} imports {sorted(bad)}"
+
+
+def test_the_package_itself_imports_nothing():
+    assert not imports(ROOT / "pstmo_ros/__init__.py")
