@@ -193,7 +193,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sweep", type=float, nargs="+", metavar="S", help="also these look-aheads, in seconds")
     parser.add_argument("--robustness", action="store_true", help="also Table 8's rows")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored input's pose")
-    parser.add_argument("--fast", action="store_true", help="mocap: batches of windows instead of PoseLifter.step")
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="mocap: batches of windows instead of PoseLifter.step; short gaps are not bridged",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", help="folder of the report; default runs/evaluation/…")
     args = parser.parse_args()

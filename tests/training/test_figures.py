@@ -126,32 +126,48 @@ def test_recovery_hides_what_the_encoder_did_not_see():
     assert all(bones)
 
 
-def test_masking_curves_average_repeated_trials(tmp_path):
-    rows = [dict(temporal=0.8, spatial=2, mpjpe_mm=m, seed=s) for s, m in enumerate((43.0, 43.4))]
-    rows += [dict(temporal=0.9, spatial=2, mpjpe_mm=44.0), dict(temporal=0.9, spatial=0, mpjpe_mm=43.3)]
-    rows += [dict(temporal=0, spatial=4, mpjpe_mm=43.9), dict(temporal=0, spatial=0, mpjpe_mm=44.2)]
-    (tmp_path / "r.json").write_text(json.dumps(rows))
-    temporal, spatial, both = draw_masking(load_trials([tmp_path / "r.json"])).axes
+def write_result(folder, stage_one, mpjpe_mm, masking=None, seed=1, **settings):
+    """One row as training.ablate keeps it; masking: (q_T, m_S) of the Stage I that it takes over."""
+    run = folder / f"finetune-{len(list(folder.iterdir()))}"
+    run.mkdir()
+    init = ""
+    if masking is not None:
+        init = str(run / "stage_one.safetensors")
+        config = {"masking": {"temporal": masking[0], "spatial": masking[1]}, "seed": seed, "run": str(run)}
+        save_stage_one(init, stage_one, "rays", {"config": config})
+    config = {"init": init, "seed": seed, "run": str(run), "steps": 10} | settings
+    path = run / "result.json"
+    path.write_text(json.dumps({"mpjpe_mm": {"whole_windows": mpjpe_mm}, "seconds": 1.0, "config": config}))
+    return path
+
+
+def test_masking_curves_average_seeds_and_leave_other_trainings_out(tmp_path, stage_one):
+    paths = [write_result(tmp_path, stage_one, m, (0.8, 2), seed) for seed, m in ((1, 43.0), (2, 43.4))]
+    rows = {(0.9, 2): 44.0, (0.9, 0): 43.3, (0, 4): 43.9, None: 44.2}
+    paths += [write_result(tmp_path, stage_one, m, masking) for masking, m in rows.items()]
+    paths += [write_result(tmp_path, stage_one, 99.0, masking, steps=99) for masking in ((0.8, 2), None)]
+    temporal, spatial, both = draw_masking(load_trials(paths)).axes
     assert temporal.lines[0].get_xydata().tolist() == [[0.9, 43.3]]
     assert spatial.lines[0].get_xydata().tolist() == [[4, 43.9]]
     np.testing.assert_allclose(both.lines[0].get_xydata(), [[0.8, 43.2], [0.9, 44.0]])
     assert {t.get_text() for t in both.get_legend().get_texts()} == {"$m^S$ = 2", "without Stage I"}
+    assert both.lines[-1].get_ydata() == pytest.approx([44.2, 44.2])
 
 
-def test_faults_of_results_are_named(tmp_path):
-    path = tmp_path / "r.json"
-    path.write_text('[{"temporal": 0.8, "mpjpe_mm": 43}]')
-    with pytest.raises(ValueError, match=r"r\.json', row 0: lacks spatial"):
+def test_faults_of_results_are_named(tmp_path, stage_one):
+    path = write_result(tmp_path, stage_one, 43.0)
+    with pytest.raises(ValueError, match=r"none of 1 results has a Stage I: run python -m training\.ablate masking"):
         load_trials([path])
-    path.write_text("{")
-    with pytest.raises(ValueError, match=r"r\.json' cannot be read"):
-        load_trials([path])
+    for text in ("{", "[]", '{"mpjpe_mm": {"a": 1}}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"result\.json' is not a result\.json of training\.ablate"):
+            load_trials([path])
 
 
-def test_each_command_writes_its_pictures(monkeypatch, tmp_path, bundle, stage_one_file, camera):
+def test_each_command_writes_its_pictures(monkeypatch, tmp_path, bundle, stage_one, stage_one_file, camera):
     clip = ("--clip", SHORT_CLIP)
-    results = tmp_path / "r.json"
-    results.write_text('[{"temporal": 0.8, "spatial": 2, "mpjpe_mm": 43}]')
+    (tmp_path / "runs").mkdir()
+    results = write_result(tmp_path / "runs", stage_one, 43.0, (0.8, 2))
     save_recording(tmp_path / "own.npz", record([walker(0.5), walker(0.5, offset_m=(1.0, 5.0))], camera))
     commands = {
         ("attention", bundle.path, "--windows", 2, *clip): {"stage_two_tem", "stage_two_mofa"},
@@ -173,7 +189,7 @@ def test_each_command_writes_its_pictures(monkeypatch, tmp_path, bundle, stage_o
         (("recovery", "MODEL"), "is not a Stage I checkpoint; make one with training.pretrain"),
         (("strips", "MODEL", "--recording", "nowhere.npz"), "'nowhere.npz' does not exist"),
         (("strips", "MODEL", "--clip", SHORT_CLIP, "--person", "3"), "--person is 3; the recording has 1"),
-        (("masking", "nowhere.json"), r"nowhere.json' cannot be read"),
+        (("masking", "nowhere.json"), r"nowhere.json' is not a result"),
     ],
 )
 def test_faults_are_one_line(monkeypatch, tmp_path, bundle, command, message):

@@ -4,7 +4,7 @@
     python -m training.figures attention-stage-one STAGE_ONE  # Figs. 7, 8: TEM and the decoder in Stage I
     python -m training.figures recovery STAGE_ONE             # Fig. 6: what Stage I makes of a masked window
     python -m training.figures strips MODEL [MODEL ...]       # Fig. 4; with --recording FILE.npz, Fig. 11
-    python -m training.figures masking RESULTS.json ...       # Fig. 5, from what masked trainings came to
+    python -m training.figures masking runs/ablation/*/result.json  # Fig. 5, after training.ablate masking
 
 Windows come from a test clip of the open mocap set before a virtual camera and detector (--clip, --seed).
 """
@@ -167,7 +167,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--person", type=int, default=0, help="which person of the recording")
     made.add_argument("--look-ahead", type=float, default=0.0, metavar="SECONDS")
     made.add_argument("--moments", type=int, default=6)
-    command("masking", masking).add_argument("results", nargs="+", metavar="RESULTS.json")
+    command("masking", masking).add_argument("results", nargs="+", metavar="result.json")
     return parser.parse_args()
 
 

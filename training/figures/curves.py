@@ -6,10 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from training.mpm import load_stage_one
+
+# What may differ between the points of one curve.
+_FREE = ("masking", "init", "seed", "run", "out", "device", "checkpoint_minutes")
 
 
 @dataclass(frozen=True)
@@ -25,19 +31,38 @@ class Trial:
 
 
 def load_trials(paths: Sequence[Path]) -> list[Trial]:
-    """From JSON files, each a list of {"temporal", "spatial", "mpjpe_mm", ...}. ValueError names what is wrong."""
-    trials = []
+    """From the result.json files of ``training.ablate``, those that differ in their masking (and seed) alone.
+
+    Where the files come from several budgets or tables, the largest such group. ValueError for a file that is none.
+    """
+    groups: dict[tuple[str, str], list[Trial]] = {}
     for path in paths:
-        try:
-            rows = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as e:
-            raise ValueError(f"results {str(path)!r} cannot be read: {e}") from None
-        for n, row in enumerate(rows if isinstance(rows, list) else [rows]):
-            if not isinstance(row, dict) or (missing := [k for k in Trial.__annotations__ if k not in row]):
-                lost = ", ".join(missing) if isinstance(row, dict) else "everything"
-                raise ValueError(f"results {str(path)!r}, row {n}: lacks {lost}; give temporal, spatial, mpjpe_mm")
-            trials.append(Trial(float(row["temporal"]), int(row["spatial"]), float(row["mpjpe_mm"])))
-    return trials
+        settings, trial = _trial(path)
+        groups.setdefault(settings, []).append(trial)
+    pretrained = {key: trials for key, trials in groups.items() if key[1]}
+    if not pretrained:
+        raise ValueError(f"none of {len(paths)} results has a Stage I: run python -m training.ablate masking")
+    key = max(pretrained, key=lambda k: len({(t.temporal, t.spatial) for t in pretrained[k]}))
+    return pretrained[key] + groups.get((key[0], ""), [])
+
+
+def _trial(path: Path) -> tuple[tuple[str, str], Trial]:
+    """One result, and what else both its stages were set to; "" for the first stage where there was none."""
+    try:
+        result = json.loads(path.read_text())
+        config, mpjpe_mm = result["config"], list(result["mpjpe_mm"].values())[-1]
+        init = config["init"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as e:
+        raise ValueError(f"{str(path)!r} is not a result.json of training.ablate ({type(e).__name__}: {e})") from None
+    if not init:
+        return (_settings(config), ""), Trial(0.0, 0, mpjpe_mm)
+    stage_one = load_stage_one(init)[1]["training"]["config"]
+    masking = stage_one["masking"]
+    return (_settings(config), _settings(stage_one)), Trial(masking["temporal"], masking["spatial"], mpjpe_mm)
+
+
+def _settings(config: dict[str, Any]) -> str:
+    return json.dumps({k: v for k, v in config.items() if k not in _FREE}, sort_keys=True)
 
 
 def draw_masking(trials: Sequence[Trial]) -> Figure:
