@@ -14,6 +14,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.types import Floats
-from pstmo_ros.recording import Recording, load_recording
+from pstmo_ros.recording import Recording, load_recording, save_recording
 from pstmo_ros.render import ScenePicture, write_image, write_video
 
 SAMPLE = Path(__file__).parent / "samples" / "two_people.npz"
@@ -48,11 +49,14 @@ def main() -> None:
     parser.add_argument("--model", default="realtime", help="a bundled model's name or a .safetensors file")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--recording", default=str(SAMPLE), metavar="NPZ", help="a recording with truth_m")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="play it N times over: a longer trial")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     try:
-        recording = load_recording(args.recording)
-        received = play_live(recording, args)
+        recording = load_recording(args.recording).repeated(args.repeat)
+        with tempfile.TemporaryDirectory() as folder:
+            save_recording(Path(folder) / "played.npz", recording)
+            received = play_live(recording, Path(folder) / "played.npz", args)
         poses = by_frame(recording, received)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -62,7 +66,7 @@ def main() -> None:
     film(recording, poses, Path(args.out))
 
 
-def play_live(recording: Recording, args: argparse.Namespace) -> Received:
+def play_live(recording: Recording, file: Path, args: argparse.Namespace) -> Received:
     """Run node and player over DDS and return everything the node published."""
     try:
         import rclpy
@@ -71,16 +75,17 @@ def play_live(recording: Recording, args: argparse.Namespace) -> Received:
     # A graph of its own: nothing of a robot that may be on this network is seen or disturbed.
     os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 101))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    rclpy.init()
+    # Signals stay Python's: an interrupt unwinds this stack, which ends what was started.
+    rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     node = rclpy.create_node("demo")
     try:
-        return _record(node, recording, args)
+        return _record(node, recording, file, args)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
 
 
-def _record(node, recording: Recording, args: argparse.Namespace) -> Received:  # type: ignore[no-untyped-def]
+def _record(node, recording: Recording, file: Path, args: argparse.Namespace) -> Received:  # type: ignore[no-untyped-def]
     import rclpy
     from sensor_msgs.msg import PointCloud2
 
@@ -106,7 +111,7 @@ def _record(node, recording: Recording, args: argparse.Namespace) -> Received:  
         _wait_until(lambda: node.count_subscribers("/keypoints") and node.count_publishers("/lifter/skeletons"),
                     node, lifter)  # fmt: skip
         bar.set_postfix_str("")
-        player = started.enter_context(_process("pstmo_ros.ros.player", file=args.recording))
+        player = started.enter_context(_process("pstmo_ros.ros.player", file=str(file)))
         quiet_since = time.monotonic()
         while player.poll() is None or time.monotonic() - quiet_since < 1.0:
             if lifter.poll() is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,26 @@ class Recording:
             there = np.flatnonzero((np.isfinite(xy).all(-1) & (scores > 0)).any(-1))
             ids = None if self.person_ids is None else tuple(int(i) for i in self.person_ids[t, there])
             yield Frame2D(int(stamp), self.size_px, self.layout, xy[there], scores[there], ids)
+
+    def repeated(self, times: int) -> Recording:
+        """The recording played ``times`` times over, by new people each time."""
+        period = self.stamps_ns[-1] - self.stamps_ns[0] + int(np.median(np.diff(self.stamps_ns)))
+        ids = self.person_ids
+        per_round = 0 if ids is None else int(ids.max()) + 1
+        rounds = range(times)
+
+        def tiled(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+            return np.concatenate([values] * times)
+
+        return dataclasses.replace(
+            self,
+            keypoints=tiled(self.keypoints),
+            stamps_ns=np.concatenate([self.stamps_ns + k * period for k in rounds]),
+            person_ids=None
+            if ids is None
+            else np.concatenate([np.where(ids < 0, -1, ids + k * per_round) for k in rounds]),
+            truth_m=None if self.truth_m is None else tiled(self.truth_m),
+        )
 
 
 def load_recording(path: str | Path) -> Recording:

@@ -109,3 +109,10 @@ def test_command_line_faults_are_one_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stderr == "lift: recording 'missing.npz' does not exist\n"
+
+
+def test_a_recording_played_again_has_new_people_and_later_stamps(recording):
+    twice = recording.repeated(2)
+    assert (np.diff(twice.stamps_ns) == 20_000_000).all()
+    assert np.unique(twice.person_ids).tolist() == [1, 2, 4, 5]
+    np.testing.assert_array_equal(twice.keypoints[50:], recording.keypoints)
