@@ -10,7 +10,7 @@ import torch
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.model import STMO, ModelConfig
-from tests.training.test_datasets import dhp_arrays, write_dhp, write_h36m
+from tests.training.test_datasets import write_dhp, write_h36m
 from training import evaluate
 from training.datasets import h36m
 
@@ -114,11 +114,40 @@ def test_flip_at_test_time_is_applied_and_said(monkeypatch, tmp_path, screen_mod
     assert "test-time flip" in flipped["protocol"]
 
 
+def test_coco_keypoints_as_detected_mirror_by_their_own_names(monkeypatch, tmp_path, screen_model):
+    write_h36m(tmp_path, subjects=h36m.TEST, actions=("Eating",), keypoints="detectron_pt_coco")
+    options = (screen_model, "--data", "h36m", "--folder", tmp_path, "--keypoints", "detectron_pt_coco", "--flip")
+    ours, raw = (report_of(monkeypatch, tmp_path, *options, *how)["overall"] for how in ((), ("--as-detected",)))
+    assert ours["mpjpe_mm"] != raw["mpjpe_mm"]
+
+
+def moving(frames: int) -> dict[str, np.ndarray]:
+    """A 3DHP sequence of someone of no particular shape: 2D in pixels, 3D in mm, near enough for some hits."""
+    random = np.random.default_rng(frames)
+    return {"data_2d": random.uniform(0, 1080, (frames, 17, 2)), "data_3d": random.normal(0, 150, (frames, 17, 3))}
+
+
 def test_3dhp_is_table_2_by_sequence(monkeypatch, tmp_path, screen_model):
     valid = np.array([1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], float)
-    data = {"TS1": dhp_arrays() | {"valid": valid}, "TS6": dhp_arrays(4) | {"valid": np.ones(4)}}
+    data = {"TS1": moving(12) | {"valid": valid}, "TS6": moving(4) | {"valid": np.ones(4)}}
     write_dhp(tmp_path, "test", data)
-    report = report_of(monkeypatch, tmp_path, screen_model, "--data", "3dhp", "--folder", tmp_path)
+    report = report_of(
+        monkeypatch,
+        tmp_path,
+        screen_model,
+        "--data",
+        "3dhp",
+        "--folder",
+        tmp_path,
+        "--robustness",
+        "--sweep",
+        "0",
+        "0.08",
+    )
+    assert report["robustness"]["GT"] == report["overall"]
+    assert report["robustness"]["GT + random shuffle"] != report["overall"]
+    assert report["look_ahead"]["0.08"] == report["overall"]  # four frames: all that the window spans
+    assert report["look_ahead"]["0"] != report["overall"]
     first, last = report["groups"]["TS1"], report["groups"]["TS6"]
     assert (first["frames"], last["frames"]) == (9, 4)
     for figure in ("pck_percent", "auc_percent", "mpjpe_mm"):  # sequences weigh by their frames
