@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.layouts import nearest
 from training.datasets.clips import DataError
 from training.motion.checks import UNITS_M
 from training.motion.rigs import load_rig, rig_names
@@ -51,8 +52,22 @@ def main() -> None:
         print(f"left out: {reason}", file=sys.stderr)
     if not takes:
         raise SystemExit(f"prepare: none of {len(paths)} files could be used; the reasons are above")
-    write_mocap(args.out, takes, args.val, args.test, others)
+    try:
+        write_mocap(args.out, takes, splits(takes, args.val, args.test), others)
+    except DataError as e:
+        raise SystemExit(f"prepare: {e}") from None
     print(_summary(takes, len(paths), len(refused), args.out))
+
+
+def splits(takes: Sequence[Take], val: Sequence[str], test: Sequence[str]) -> list[str]:
+    """Which split each take goes to. DataError for a subject that has no clip, or is to be in both."""
+    subjects = sorted({t.subject for t in takes})
+    for name in (*val, *test):
+        if name not in subjects:
+            raise DataError(f"subject {name!r} of --val or --test has no usable clip; {nearest(name, subjects)}")
+    if both := sorted(set(val) & set(test)):
+        raise DataError(f"{', '.join(both)} cannot be in both --val and --test")
+    return ["val" if t.subject in val else "test" if t.subject in test else "train" for t in takes]
 
 
 def find_files(inputs: Sequence[str]) -> list[Path]:
@@ -78,11 +93,7 @@ def read_other(path: str) -> dict[str, np.ndarray]:
 
 
 def write_mocap(
-    path: str,
-    takes: Sequence[Take],
-    val: Sequence[str],
-    test: Sequence[str],
-    others: dict[str, np.ndarray] | None = None,
+    path: str, takes: Sequence[Take], split: Sequence[str], others: dict[str, np.ndarray] | None = None
 ) -> None:
     """Write the takes (after the clips of ``others``) as training.mocap reads them."""
     millimetres = np.round(np.concatenate([t.poses_m for t in takes]) * 1000)
@@ -96,7 +107,7 @@ def write_mocap(
         "clip_name": [t.name for t in takes],
         "subject": [t.subject for t in takes],
         "source": [t.rig for t in takes],
-        "split": ["val" if t.subject in val else "test" if t.subject in test else "train" for t in takes],
+        "split": split,
         "quality": np.full(len(takes), _QUALITY, np.int8),
         "fps_native": [np.float32(t.rate_hz) for t in takes],
         "action": [t.origin for t in takes],

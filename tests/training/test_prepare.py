@@ -70,6 +70,25 @@ def test_the_open_set_survives_the_way_through_bvh(monkeypatch, tmp_path, record
     assert "2 clips" in capsys.readouterr().out
 
 
+def test_a_subject_held_out_must_be_there_and_in_one_split_only(monkeypatch, tmp_path, recorded):
+    write_bvh(tmp_path / "anna" / "walk.bvh", recorded)
+    for held_out, message in {
+        ("--test", "ana"): "subject 'ana' .*did you mean 'anna'",
+        ("--test", "anna", "--val", "anna"): "anna cannot be in both",
+    }.items():
+        with pytest.raises(SystemExit, match=f"^prepare: {message}"):
+            run(monkeypatch, tmp_path / "anna", "--out", tmp_path / "my.npz", *held_out)
+    assert not (tmp_path / "my.npz").exists()
+
+
+def test_someone_who_walks_out_of_the_files_range_is_named(monkeypatch, tmp_path, recorded):
+    path = np.linspace(0, 80, 1000)[:, None, None] * np.array([1, 0, 0])  # 80 m in 20 s
+    far = np.repeat(recorded[:1], 1000, 0) + path
+    write_bvh(tmp_path / "far.bvh", far)
+    with pytest.raises(SystemExit, match=r"^prepare: .*further than 32 m"):
+        run(monkeypatch, tmp_path / "far.bvh", "--out", tmp_path / "my.npz")
+
+
 def test_other_clips_go_in_as_well(monkeypatch, tmp_path, recorded):
     for name in ("one", "two"):
         write_bvh(tmp_path / name / "walk.bvh", recorded + np.array([0, 0, name == "two"]))
