@@ -74,6 +74,8 @@ class Lifter(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._config, self._layout = config, layouts.get(config.layout)
         self._camera: Camera | None = None
+        self._size_px = config.image_size
+        self._uncalibrated = f"no camera_info on {self.resolve_topic_name('camera_info')}"  # why, in words
         self._camera_content: tuple[Any, ...] = ()
         self._markers = messages.SkeletonMarkers(config.marker_lifetime_s)
         self._out = {
@@ -122,20 +124,13 @@ class Lifter(LifecycleNode):
     def _on_keypoints(self, message: PointCloud2) -> None:
         if not self._active:
             return
-        size = (self._camera.width, self._camera.height) if self._camera else self._config.image_size
-        if min(size) <= 0:
-            self._warn(
-                f"keypoints are not lifted: there is no camera_info on {self._inputs[0].topic_name}, and parameter "
-                "image_size is not set"
-            )
+        if min(self._size_px) <= 0:
+            self._warn(f"keypoints are not lifted: {self._uncalibrated}, and parameter image_size is not set")
             return
         if self._camera is None:
-            self._warn(
-                f"no camera_info on {self._inputs[0].topic_name}: poses are relative to the pelvis, and their frame_id "
-                f"ends in {ROOT_RELATIVE}"
-            )
+            self._warn(f"{self._uncalibrated}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
         try:
-            frame = from_point_cloud(message, self._layout, size)
+            frame = from_point_cloud(message, self._layout, self._size_px)
         except (KeypointsError, ValueError) as e:
             self._warn(f"keypoints refused: {e}")
             return
@@ -150,15 +145,15 @@ class Lifter(LifecycleNode):
         if content == self._camera_content:
             return
         self._camera_content = content
+        if min(message.width, message.height) <= 0:
+            self._warn(f"camera_info ignored: its image is {message.width} x {message.height} pixels large")
+            return
+        self._size_px = (message.width, message.height)
         try:
             self._camera = camera_from(message)
-            if self._camera and min(self._camera.width, self._camera.height) <= 0:
-                raise ValueError(f"camera_info is {message.width} x {message.height} pixels large; its driver is wrong")
-            if self._camera is None:
-                self._warn("camera_info is all zero: the camera is not calibrated, poses stay relative to the pelvis")
+            self._uncalibrated = "camera_info has K all zero: the camera is not calibrated"
         except ValueError as e:
-            self._camera = None
-            self._warn(str(e))
+            self._camera, self._uncalibrated = None, str(e)
 
     def _publish(self, stamp: Time, frame_id: str, poses: list[Pose3D]) -> None:
         """Send each output that somebody listens to."""

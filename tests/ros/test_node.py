@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
@@ -83,10 +83,19 @@ def test_without_calibration_poses_are_about_the_pelvis_and_say_so(graph, bundle
     (message,) = graph.lift(recording, [0], with_camera=False)
     assert message.header.frame_id == FRAME + "_root_relative"
     assert np.abs(arrays(message)[1][:, 0]).max() < 1e-6
-    assert "no camera_info on /camera_info: poses are relative to the pelvis" in capfd.readouterr().err
+    assert "no camera_info on /camera_info: poses are about the pelvis" in capfd.readouterr().err
     (message,) = graph.lift(recording, [1])
     assert message.header.frame_id == FRAME, "metric as soon as the camera is known"
     assert arrays(message)[1][0, 0, 2] > 1
+
+
+def test_an_uncalibrated_camera_gives_the_image_size_alone(graph, bundle, recording, capfd):
+    graph.start(bundle)
+    graph.camera_info.publish(CameraInfo(width=1280, height=720))
+    graph.spin(0.2)
+    (message,) = graph.lift(recording, [0], with_camera=False)
+    assert message.header.frame_id == FRAME + "_root_relative"
+    assert "camera_info has K all zero: the camera is not calibrated" in capfd.readouterr().err
 
 
 def test_without_calibration_or_image_size_the_node_says_what_it_lacks(graph, bundle, recording, capfd):
@@ -96,7 +105,7 @@ def test_without_calibration_or_image_size_the_node_says_what_it_lacks(graph, bu
     graph.spin(0.5)
     assert not graph.got["skeletons"]
     log = capfd.readouterr().err
-    assert log.count("keypoints are not lifted: there is no camera_info on /camera_info, and parameter image_size") == 1
+    assert log.count("keypoints are not lifted: no camera_info on /camera_info, and parameter image_size") == 1
 
 
 def test_bad_keypoints_are_named_and_the_node_goes_on(graph, bundle, recording, capfd):
