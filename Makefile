@@ -1,11 +1,12 @@
 # make demo    installs into .venv, then lifts a bundled recording through the real node (demo/demo.mp4, demo.png)
 # make test    ruff, mypy, pytest in the same .venv
+# make bench-train    training samples/s beside a plain loop, N = 27, 81, 243
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 PIP := $(BIN) -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test install clean
+.PHONY: demo test bench-train install clean
 
 demo: $(VENV)/demo-ready
 	$(BIN) -m pstmo_ros.demo
@@ -14,6 +15,9 @@ test: $(VENV)/test-ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(BIN) -m pytest
+
+bench-train: $(VENV)/test-ready
+	$(BIN) -m training.bench_train
 
 install: $(VENV)/demo-ready
 
