@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.refine import Refine, root_position
 from tests.conftest import walker
 
 
@@ -73,3 +74,99 @@ def test_centred_model_turns_with_the_camera(centred):
         straight, sideways = centred(_rays()), centred(turned)
     bones = (straight[:, 1:] - straight[:, :-1]).norm(dim=-1), (sideways[:, 1:] - sideways[:, :-1]).norm(dim=-1)
     np.testing.assert_allclose(*bones, rtol=0.1, atol=5e-3)
+
+
+VARIANTS = [
+    {"sem": "fc"},
+    {"sem": "transformer", "dim": 136},
+    {"sem_blocks": 3},
+    {"tem": False},
+    {"mofa": False},
+    {"tem": False, "mofa": False},
+    {"refine": True},
+]
+
+
+@pytest.mark.parametrize("settings", VARIANTS, ids=str)
+def test_every_variant_learns_with_all_its_parts(settings):
+    """Each parameter gets a gradient, but for what only a missing joint or the multi-frame loss would touch."""
+    torch.manual_seed(0)
+    model = STMO(ModelConfig(**({"frames": 9, "dim": 32, "heads": 4, "depth": 1, "dropout": 0.0} | settings)))
+    x = torch.rand(4, 9, 17, 2) - 0.5
+    x[:, :, 3] = torch.nan
+    pose, frames = model.forward_all(x)
+    assert pose.shape == (4, 17, 3)
+    assert frames.shape == (4, 9, 17, 3)
+    (pose.square().mean() + frames.square().mean()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_without_mofa_and_tem_only_the_target_frame_counts():
+    model = STMO(ModelConfig(frames=9, dim=32, heads=4, tem=False, mofa=False)).eval()
+    x = torch.rand(1, 9, 17, 2)
+    other = x.clone()
+    other[:, :4], other[:, 5:] = 0.3, -0.2
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), model(other))
+
+
+def test_settings_of_the_first_release_make_the_same_model():
+    """Model files of format version 1 may lack newer settings."""
+    old = {"frames": 27, "stride": 3, "rate_hz": 50.0, "depth": 3, "dim": 256, "heads": 8, "dropout": 0.1}
+    assert ModelConfig.from_dict(old | {"centred": False}) == ModelConfig()
+    names = STMO(ModelConfig()).state_dict()
+    assert {"sem.block_1.weight", "sem.block_norm_2.running_mean", "sem.fc_2.bias", "missing_joint"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sem": "mpl"}, "mlp"),
+        ({"sem_blocks": 0}, "sem_blocks is 0"),
+        ({"sem": "transformer", "dim": 256}, "a multiple of 136"),
+        ({"refine": True, "centred": True}, "leave one out"),
+        ({"dim": 100}, "not a multiple of heads"),
+    ],
+)
+def test_variants_that_cannot_be_built_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**settings)
+
+
+def _person(shift=(0.3, -0.1, 4.0)):
+    points = torch.from_numpy(walker(0.54)[:3]).float()
+    pose = points - points[:, :1]
+    placed = pose + torch.tensor(shift)
+    return pose, placed[..., :2] / placed[..., 2:], torch.tensor(shift)
+
+
+def test_refining_finds_the_person_and_leaves_a_pose_that_fits_its_image_alone():
+    torch.manual_seed(0)
+    pose, rays, shift = _person()
+    torch.testing.assert_close(root_position(pose, rays), shift.expand(3, 3), atol=1e-3, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(Refine().eval()(pose, rays), pose, atol=2e-3, rtol=0)
+
+
+def test_refining_pulls_a_pose_towards_its_image_and_keeps_depth():
+    torch.manual_seed(0)
+    pose, rays, _ = _person()
+    wrong = pose.clone()
+    wrong[:, 13, 0] += 0.3
+    with torch.no_grad():
+        refined = Refine().eval()(wrong, rays)
+    torch.testing.assert_close(refined[..., 2], wrong[..., 2])
+    assert ((refined - pose)[:, 13, 0].abs() < 0.25).all()
+
+
+def test_refining_leaves_unseen_joints_where_they_are():
+    torch.manual_seed(0)
+    pose, rays, _ = _person()
+    rays[:, 5] = torch.nan
+    rays[0] = torch.nan
+    with torch.no_grad():
+        refined = Refine().eval()(pose + 0.05 * torch.randn_like(pose), rays)
+        torch.testing.assert_close(Refine().eval()(pose, rays)[0], pose[0])
+    assert torch.isfinite(refined).all()

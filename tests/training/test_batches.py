@@ -1,0 +1,66 @@
+"""Windows of the open mocap set: the same seed gives the same batch, and what is asked to be held or whole is."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.refine import root_position
+from pstmo_ros.core.window import WindowSpec
+from tests.conftest import walker
+from training.batches import BatchConfig, BodyConfig, WindowSampler
+from training.mocap import Mocap
+from training.synthesis import NO_NOISE
+
+SPEC = WindowSpec(9, 5, 50.0, 4)
+AS_RECORDED = BodyConfig(False, scale=(1, 1), bone=0, hips=(1, 1), shoulders=(1, 1), speed=(1, 1))
+PERFECT = dataclasses.replace(NO_NOISE, layouts=("h36m_17",))
+
+
+@pytest.fixture(scope="module")
+def mocap() -> Mocap:
+    camera = torch.from_numpy(walker(2.0))
+    world = torch.stack([camera[..., 0], camera[..., 2], -camera[..., 1]], -1)  # z up
+    return Mocap(world, torch.tensor([0]), torch.tensor([len(world)]), ("a",), ("s",), ("walk",), 50.0)
+
+
+def _draw(mocap: Mocap, config: BatchConfig, seed: int = 0, batch: int = 64):
+    return WindowSampler(mocap, SPEC, config, torch.Generator().manual_seed(seed)).draw(batch)
+
+
+def test_a_seed_gives_the_same_batch_and_another_another(mocap):
+    one, same, other = (_draw(mocap, BatchConfig(), seed) for seed in (1, 1, 2))
+    torch.testing.assert_close(one.joints, same.joints, equal_nan=True)
+    torch.testing.assert_close(one.poses_m, same.poses_m)
+    assert (one.poses_m - other.poses_m).abs().max() > 0.1
+
+
+def test_held_windows_show_no_future_and_whole_ones_do(mocap):
+    body = {"body": AS_RECORDED, "detector": PERFECT}
+    held = _draw(mocap, BatchConfig(zero_look_ahead=1.0, **body))
+    whole = _draw(mocap, BatchConfig(held=False, **body))
+    future = slice(SPEC.target + 1, None)
+    assert (held.poses_m[:, future] == held.poses_m[:, SPEC.target, None]).all()
+    assert (held.joints[:, future] == held.joints[:, SPEC.target, None]).all()
+    moved = (whole.poses_m[:, future] - whole.poses_m[:, SPEC.target, None]).abs().amax((1, 2, 3))
+    assert (moved > 0.02).float().mean() > 0.8
+
+
+def test_poses_are_what_the_rays_show(mocap):
+    """With a perfect detector, joints and poses agree: some root position puts each joint on its ray."""
+    batch = _draw(mocap, BatchConfig(body=AS_RECORDED, detector=PERFECT, held=False))
+    rays, pose = batch.joints[:, SPEC.target], batch.poses_m[:, SPEC.target]
+    assert (pose[:, skeleton.ROOT] == 0).all()
+    placed = pose + root_position(pose, rays)[:, None]
+    torch.testing.assert_close(placed[..., :2] / placed[..., 2:], rays, atol=1e-3, rtol=0)
+
+
+def test_bodies_vary_and_left_stays_as_long_as_right(mocap):
+    batch = _draw(mocap, BatchConfig(body=dataclasses.replace(BodyConfig(), speed=(1, 1))))
+    lengths = torch.stack([(batch.poses_m[:, 0, p] - batch.poses_m[:, 0, j]).norm(dim=-1) for p, j in skeleton.BONES])
+    recorded = torch.stack([(mocap.positions_m[0, p] - mocap.positions_m[0, j]).norm() for p, j in skeleton.BONES])
+    assert (lengths.std(1) > 0.01 * recorded).all()
+    joints = [j for _, j in skeleton.BONES]
+    for left, right in zip(skeleton.LEFT, skeleton.RIGHT, strict=True):
+        torch.testing.assert_close(lengths[joints.index(left)], lengths[joints.index(right)], rtol=0.2, atol=0.01)
