@@ -56,7 +56,7 @@ class Recording:
         per_round = 0 if ids is None else int(ids.max()) + 1
         rounds = range(times)
 
-        def tiled(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        def tiled(values: Floats) -> Floats:
             return np.concatenate([values] * times)
 
         return dataclasses.replace(
