@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO, Dropout, ModelConfig
 from pstmo_ros.core.refine import Refine, root_position
 from tests.conftest import walker
 
@@ -170,3 +170,15 @@ def test_refining_leaves_unseen_joints_where_they_are():
         refined = Refine().eval()(pose + 0.05 * torch.randn_like(pose), rays)
         torch.testing.assert_close(Refine().eval()(pose, rays)[0], pose[0])
     assert torch.isfinite(refined).all()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_its_share_keeps_the_mean_and_draws_anew(rate):
+    torch.manual_seed(0)
+    drop, x = Dropout(rate), torch.ones(1000, 333)
+    y = drop(x)
+    assert (y == 0).float().mean().item() == pytest.approx(rate, abs=0.005)
+    assert y.mean().item() == pytest.approx(1, abs=0.005)
+    assert (y == 0).float().std(0).min() > 0.2  # every column has its turn
+    assert not torch.equal(y, drop(x))
+    assert torch.equal(drop.eval()(x), x)
