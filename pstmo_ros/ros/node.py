@@ -243,12 +243,13 @@ def spin(node: Any) -> None:
     while rclpy.ok():
         try:
             executor.spin_until_future_complete(never, WAKE_S)
-        except ExternalShutdownException:
-            raise
-        except RCLError as e:  # a lifecycle transition that its state does not have
-            node.get_logger().error(f"refused: {e}")
-        except Exception:  # a fault of ours must not end what a robot may be relying on
-            node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+        except Exception as e:  # whatever went wrong must not end what a robot may be relying on
+            if not rclpy.ok():  # it went wrong because everything is ending
+                raise ExternalShutdownException from None
+            if isinstance(e, RCLError):  # rclpy raises on a lifecycle transition that the present state does not have
+                node.get_logger().error(f"refused: {e}")
+            else:
+                node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
 
 
 def main(args: list[str] | None = None) -> None:
