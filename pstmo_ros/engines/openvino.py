@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,5 +68,7 @@ def _convert(bundle: Bundle) -> Any:
     # Two examples: a batch of one would be baked into the graph as a constant.
     example = torch.from_numpy(bundle.golden_x[:2])
     batch = torch.export.Dim("batch", min=1, max=1024)
-    program = torch.export.export(bundle.model, (example,), dynamic_shapes=({0: batch},), strict=False)
-    return ov.convert_model(program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, about itself
+        program = torch.export.export(bundle.model, (example,), dynamic_shapes=({0: batch},), strict=False)
+        return ov.convert_model(program)
