@@ -53,17 +53,18 @@ def main() -> None:
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     try:
-        recording = load_recording(args.recording).repeated(args.repeat)
+        recording = load_recording(args.recording)
+        played = recording.repeated(args.repeat)
         with tempfile.TemporaryDirectory() as folder:
-            save_recording(Path(folder) / "played.npz", recording)
-            received = play_live(recording, Path(folder) / "played.npz", args)
-        poses = by_frame(recording, received)
+            save_recording(Path(folder) / "played.npz", played)
+            received = play_live(played, Path(folder) / "played.npz", args)
+        poses = by_frame(played, received)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except (ValueError, RuntimeError) as e:
         raise SystemExit(f"demo: {e}") from None
-    print(table(recording, received, poses))
-    film(recording, poses, Path(args.out))
+    print(table(played, received, poses))
+    film(recording, poses[: len(recording.stamps_ns)], Path(args.out))
 
 
 def play_live(recording: Recording, file: Path, args: argparse.Namespace) -> Received:
