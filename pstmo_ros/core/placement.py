@@ -38,7 +38,7 @@ def place(poses_m: Floats, rays: Floats, scores: Floats) -> Floats:
     x, uv, w = x[solvable], uv[solvable], w[solvable]
     b = uv * x[..., 2:] - x[..., :2]  # (P, L, 2): the right-hand sides
     depth_weight = np.ones_like(w)
-    translation = np.empty((len(x), 3))
+    translation: Floats = np.empty((len(x), 3))
     for _ in range(_PASSES):
         q = w * depth_weight
         normal = np.zeros((len(x), 3, 3))
