@@ -21,11 +21,12 @@ bench-train: $(VENV)/test-ready
 
 install: $(VENV)/demo-ready
 
-# A sourced ROS 2 brings rclpy, and messages built for NumPy 1; otherwise both come as wheels.
+# A sourced ROS 2 brings rclpy, and messages built for NumPy 1; otherwise both come as wheels. It is looked for, not
+# imported: what it needs (NumPy, PyYAML) is only about to be installed.
 $(VENV)/demo-ready: requirements/run.txt requirements/ros.txt
 	@echo "Installing into $(VENV) (torch is large: a few minutes the first time) ..."
 	$(PYTHON) -m venv $(VENV)
-	@if $(BIN) -c "import rclpy" 2>/dev/null; then \
+	@if $(BIN) -c "import sys, importlib.util as u; sys.exit(not u.find_spec('rclpy'))"; then \
 	  echo "Using the sourced ROS 2 ($$ROS_DISTRO)."; \
 	  grep -vE '^(numpy|scipy|matplotlib)=' requirements/run.txt >$(VENV)/run.txt; \
 	  $(PIP) -r $(VENV)/run.txt -r requirements/sourced-ros.txt; \

@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("--recording", default=str(SAMPLE), metavar="NPZ", help="a recording with truth_m")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="play it N times over: a longer trial")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    # So that what was started is ended; explicitly, for a script's background jobs start with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         recording = load_recording(args.recording)
         played = recording.repeated(args.repeat)

@@ -93,7 +93,13 @@ def test_player_faults_are_one_line(parameters, message):
 
 def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tmp_path):
     command = [sys.executable, "-m", "pstmo_ros.demo", "--model", str(bundle.path), "--engine", "torch"]
-    demo = subprocess.Popen([*command, "--out", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    demo = subprocess.Popen(
+        [*command, "--out", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a script's background job starts
+    )
     try:
         started = ""
         while "1/600" not in started and demo.poll() is None:  # its bar: lifter and player are at work
