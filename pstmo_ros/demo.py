@@ -92,14 +92,14 @@ def _record(node, recording: Recording, file: Path, args: argparse.Namespace) ->
     import rclpy
     from sensor_msgs.msg import PointCloud2
 
-    from pstmo_ros.ros.messages import skeletons_to_arrays
+    from pstmo_ros.ros.messages import skeletons_to_arrays, stamp_ns
 
     received = Received()
     bar = tqdm(total=len(recording.stamps_ns), desc="lifting live", unit="frame", mininterval=0.2)
 
     def on_skeletons(message: PointCloud2) -> None:
         received.arrivals_ns.append(time.time_ns())
-        received.stamps_ns.append(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+        received.stamps_ns.append(stamp_ns(message.header))
         ids, poses, _ = skeletons_to_arrays(message)
         received.person_ids.append([int(i) for i in ids])
         received.poses_m.append(poses)

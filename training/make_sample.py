@@ -1,6 +1,6 @@
 """The bundled two-person recording: mocap of the test split before one camera, as COCO-17 with detector noise.
 
-    python -m training.make_sample pstmo_ros/samples/two_people.npz
+python -m training.make_sample pstmo_ros/samples/two_people.npz
 """
 
 from __future__ import annotations

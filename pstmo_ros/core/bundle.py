@@ -94,7 +94,7 @@ def load(path: str | Path) -> Bundle:
     path = Path(path)
     if not path.is_file():
         raise BundleError(
-            f"model file {str(path)!r} does not exist; give a .safetensors file made by training.export "
+            f"model file {str(path)!r} does not exist; give a .safetensors file made by training.finetune "
             "or training.import_official, or the name of a bundled model"
         )
     try:

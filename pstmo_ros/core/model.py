@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.centring import Centring
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.refine import Refine
 from pstmo_ros.core.window import WindowSpec
@@ -30,7 +31,7 @@ class ModelConfig:
     dim: int = 256
     heads: int = 8
     dropout: float = 0.1
-    centred: bool = False  # ours: look straight at the person, at one size (see Centring); needs rays as input
+    centred: bool = False  # ours: look straight at the person, at one size (core.centring); needs rays as input
     sem: str = "mlp"  # one of SEM_KINDS; the others are Table 4's
     sem_blocks: int = 1  # residual sub-blocks of the MLP (L in Table 4)
     tem: bool = True  # without: Table 3
@@ -259,50 +260,6 @@ class MOFA(nn.Module):
         return x
 
 
-class Centring(nn.Module):
-    """Turns the camera towards the person and scales them to one size, so that the network meets neither.
-
-    The turn is the smallest rotation that brings the centre of the target frame's joints onto the optical axis,
-    the same for the whole window; poses are turned back by ``restore``. Joints of other frames count only
-    when the target frame has none.
-    """
-
-    OTHER_FRAMES = 1e-3
-    SMALLEST = 0.02  # as a ray: a person at about 40 m
-    weights: Tensor
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        weights = torch.full((1, config.frames, 1, 1), self.OTHER_FRAMES)
-        weights[:, config.window.target] = 1
-        self.register_buffer("weights", weights, persistent=False)
-
-    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and rotations (B, 3, 3)."""
-        seen = ~torch.isnan(rays)
-        weights = torch.where(seen, self.weights, 0.0)
-        total = weights.sum((1, 2)).clamp(min=1e-6)
-        rays = torch.where(seen, rays, 0.0)
-        rotation = _towards((weights * rays).sum((1, 2)) / total)
-        turned = F.pad(rays, (0, 1), value=1.0).flatten(1, 2) @ rotation.transpose(1, 2)
-        x = (turned[..., :2] / turned[..., 2:].clamp(min=0.1)).view_as(rays)
-        size = ((weights * x * x).sum((1, 2)) / total).sum(-1).sqrt().clamp(min=self.SMALLEST)
-        return torch.where(seen, x / size[:, None, None, None], torch.nan), rotation
-
-    @staticmethod
-    def restore(poses: Tensor, rotation: Tensor) -> Tensor:
-        """Poses (B, …, 17, 3) in the turned camera -> in the real one."""
-        return (poses.flatten(1, -2) @ rotation).view_as(poses)
-
-
-def _towards(ray: Tensor) -> Tensor:
-    """The smallest rotations that bring rays (B, 2) onto the optical axis, (B, 3, 3)."""
-    x, y, z = F.normalize(F.pad(ray, (0, 1), value=1.0), dim=-1).unbind(-1)
-    k = 1 / (1 + z)
-    rows = (z + y * y * k, -x * y * k, -x, -x * y * k, z + x * x * k, -y, x, y, z)
-    return torch.stack(rows, -1).view(-1, 3, 3)
-
-
 class STMO(nn.Module):
     """2D joints of a window -> 3D pose of its target frame, metres, camera axes, relative to the pelvis."""
 
@@ -310,7 +267,7 @@ class STMO(nn.Module):
         super().__init__()
         self.config = config
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S, the spatial padding embedding of Stage I
-        self.centring = Centring(config) if config.centred else None
+        self.centring = Centring(config.window) if config.centred else None
         self.sem = SEM_KINDS[config.sem](config)
         self.tem = TEM(config) if config.tem else None
         self.mofa = MOFA(config) if config.mofa else None

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.placement import MIN_DEPTH_M
 
-_NEAREST_M = 0.3  # a solution nearer than this is no solution
 _RIDGE = 1e-6  # keeps the solution finite when fewer than two joints were seen
 
 
@@ -57,6 +57,7 @@ def reproject(pose: Tensor, rays: Tensor) -> Tensor:
 def root_position(pose: Tensor, rays: Tensor) -> Tensor:
     """Where the root must be for the pose (B, 17, 3) to project onto the rays (B, 17, 2), least squares: (B, 3) m.
 
+    placement.place's equations for tensors that carry gradients; nothing is refused: a training needs a number.
     X + tx = u (Z + tz) and Y + ty = v (Z + tz) are linear in t.
     """
     seen = torch.isfinite(rays).all(-1, keepdim=True)
@@ -68,5 +69,5 @@ def root_position(pose: Tensor, rays: Tensor) -> Tensor:
     spread = torch.where(seen, rays - ray_mean[:, None], 0.0)
     # tx and ty eliminated: one equation for tz.
     tz = -(spread * right).sum((1, 2)) / ((spread**2).sum((1, 2)) + _RIDGE)
-    tz = tz.clamp(min=_NEAREST_M)[:, None]
+    tz = tz.clamp(min=MIN_DEPTH_M)[:, None]
     return torch.cat([right_mean + ray_mean * tz, tz], -1)

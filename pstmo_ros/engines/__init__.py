@@ -18,9 +18,6 @@ from pstmo_ros.engines.self_test import self_test
 
 log = logging.getLogger(__name__)
 
-TOLERANCE_MM = (
-    1.0  # well below what a lifted pose is accurate to; an engine that differs by more computes something else
-)
 _MODELS = Path(__file__).parents[1] / "models"
 
 

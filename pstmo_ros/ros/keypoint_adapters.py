@@ -9,6 +9,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.layouts import LAYOUTS, Layout
 from pstmo_ros.core.types import Frame2D
+from pstmo_ros.ros.messages import stamp_ns
 
 _NUMPY = {
     PointField.INT8: "i1",
@@ -25,11 +26,6 @@ _FORM = "x, y, score float32 in pixels, optional person_id int32; height = peopl
 
 class KeypointsError(ValueError):
     """A keypoint message that cannot be used: names the field, what it holds and the fix."""
-
-
-def stamp_ns(header) -> int:  # type: ignore[no-untyped-def]
-    """A message header's stamp in nanoseconds."""
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
 def from_point_cloud(message: PointCloud2, layout: Layout, size_px: tuple[int, int]) -> Frame2D:

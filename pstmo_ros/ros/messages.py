@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from builtin_interfaces.msg import Duration
+from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, PoseArray
 from geometry_msgs.msg import Pose as PoseMessage
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
@@ -23,6 +23,16 @@ _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("score", "<f4"), (
 _KEYPOINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("score", "<f4"), ("person_id", "<i4")])
 _JOINT_DIAMETER_M, _BONE_WIDTH_M, _TEXT_HEIGHT_M, _TEXT_ABOVE_M = 0.05, 0.025, 0.12, 0.15
 _HEAD = skeleton.index("head_top")
+
+
+def stamp_ns(header: Header) -> int:
+    """A header's stamp in nanoseconds."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def stamp(ns: int) -> Time:
+    """Nanoseconds as a header's stamp, the inverse of ``stamp_ns``."""
+    return Time(sec=ns // 10**9, nanosec=ns % 10**9)
 
 
 def shown_m(pose: Pose3D) -> Floats:

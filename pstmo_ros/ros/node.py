@@ -49,7 +49,8 @@ class Lifter(LifecycleNode):
         super().__init__("lifter", **kwargs)
         self._declared = Parameters(self, NodeConfig(), ABOUT)
         self._warned: dict[str, float] = {}
-        self._active = self._configured = False
+        self._inputs: list[Any] = []  # subscriptions, while active
+        self._out: dict[str, Any] = {}  # publishers, while configured
         self.add_on_set_parameters_callback(self._may_set)
 
     def start(self) -> None:
@@ -82,7 +83,6 @@ class Lifter(LifecycleNode):
             name: self.create_lifecycle_publisher(kind, f"~/{name}", OUTPUT_QOS, qos_overriding_options=_overridable())
             for name, kind in (("skeletons", PointCloud2), ("poses", PoseArray), ("markers", MarkerArray))
         }
-        self._configured = True
         self.get_logger().info(
             f"model {config.model} ({bundle.sha256[:12]}), engine {engine.name}, keypoints {config.layout}, "
             f"look-ahead {config.look_ahead_s:g} s"
@@ -98,7 +98,6 @@ class Lifter(LifecycleNode):
                 (PointCloud2, "keypoints", self._on_keypoints),
             )
         ]
-        self._active = True
         self.get_logger().info(f"active: listening on {', '.join(s.topic_name for s in self._inputs)}")
         return super().on_activate(state)
 
@@ -122,8 +121,6 @@ class Lifter(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _on_keypoints(self, message: PointCloud2) -> None:
-        if not self._active:
-            return
         if min(self._size_px) <= 0:
             self._warn(f"keypoints are not lifted: {self._uncalibrated}, and parameter image_size is not set")
             return
@@ -138,7 +135,7 @@ class Lifter(LifecycleNode):
         if not poses and not self._config.look_ahead_s:
             self._publish(message.header.stamp, message.header.frame_id, [])
         for stamp_ns, due in groupby(poses, key=lambda p: p.stamp_ns):
-            self._publish(_time(stamp_ns), message.header.frame_id, list(due))
+            self._publish(messages.stamp(stamp_ns), message.header.frame_id, list(due))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         content = (message.width, message.height, message.distortion_model, message.k.tobytes(), message.d.tobytes())
@@ -167,7 +164,7 @@ class Lifter(LifecycleNode):
 
     def _may_set(self, parameters: list[Parameter]) -> SetParametersResult:
         ours = [p.name for p in parameters if p.name in self._declared.names]
-        if self._configured and ours:
+        if self._out and ours:
             return SetParametersResult(successful=False, reason=f"{', '.join(ours)}: read on configure; clean up first")
         return SetParametersResult(successful=True)
 
@@ -180,19 +177,13 @@ class Lifter(LifecycleNode):
         self.get_logger().warning(text)
 
     def _stop_listening(self) -> None:
-        if self._active:
-            self._active = False
-            for subscription in self._inputs:
-                self.destroy_subscription(subscription)
-            self._inputs = []
+        while self._inputs:
+            self.destroy_subscription(self._inputs.pop())
 
     def _let_go(self) -> None:
-        if self._configured:
-            self._configured = False
-            for publisher in self._out.values():
-                self.destroy_lifecycle_publisher(publisher)
-            self._out = {}
-            del self._lifter, self._markers
+        while self._out:
+            self.destroy_lifecycle_publisher(self._out.popitem()[1])
+        self._lifter = self._markers = None
 
 
 class _RosLog(logging.Handler):
@@ -217,10 +208,6 @@ def _to_ros_log(logger: Any) -> None:
 
 def _overridable() -> QoSOverridingOptions:
     return QoSOverridingOptions.with_default_policies()
-
-
-def _time(stamp_ns: int) -> Time:
-    return Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
 
 
 def _executor() -> Any:

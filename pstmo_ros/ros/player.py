@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from builtin_interfaces.msg import Time
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
-from pstmo_ros.recording import Recording, load_recording
+from pstmo_ros.recording import load_recording
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.parameters import About, Parameters
 
@@ -62,15 +61,14 @@ class Player(Node):
         super().__init__("player", **kwargs)
         self.config = Parameters(self, PlayerConfig(), ABOUT).read()
         self.recording = load_recording(self.config.file)
+        self._camera = self.recording.camera if self.config.publish_camera_info else None
         qos = QoSProfile(depth=50)
         self._keypoints = self.create_publisher(PointCloud2, "keypoints", qos)
         self._camera_info = self.create_publisher(CameraInfo, "camera_info", qos)
 
     def play(self) -> None:
         """Play to the end, or for ever."""
-        publishers = [self._keypoints]
-        if self._sends_camera:
-            publishers.append(self._camera_info)
+        publishers = [self._keypoints, *([self._camera_info] if self._camera else [])]
         while self.config.wait_for_subscriber and not all(p.get_subscription_count() for p in publishers):
             rclpy.spin_once(self, timeout_sec=0.05)
         self.get_logger().info(f"playing {self.config.file}: {len(self.recording.stamps_ns)} frames")
@@ -79,10 +77,6 @@ class Player(Node):
             self._play_once()
         for publisher in publishers:  # what a reliable subscriber has not yet acknowledged would be lost with this node
             publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=2))
-
-    @property
-    def _sends_camera(self) -> bool:
-        return self.config.publish_camera_info and self.recording.camera is not None
 
     def _play_once(self) -> None:
         recorded = self.recording.stamps_ns
@@ -95,15 +89,15 @@ class Player(Node):
                 if not rclpy.ok():
                     raise ExternalShutdownException
             # Evenly spaced, as a camera stamps its images, not with the moment that this process wakes up.
-            stamp = int(recorded[t]) if self.config.stamps == "recorded" else start_ns + round(at * 1e9)
-            self._send(self.recording, t, stamp)
+            stamp_ns = int(recorded[t]) if self.config.stamps == "recorded" else start_ns + round(at * 1e9)
+            self._send(t, stamp_ns)
 
-    def _send(self, recording: Recording, t: int, stamp_ns: int) -> None:
-        header = Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id=self.config.frame_id)
-        if self._sends_camera and recording.camera is not None:
-            self._camera_info.publish(messages.camera_info(header, recording.camera))
-        ids = None if recording.person_ids is None else recording.person_ids[t]
-        self._keypoints.publish(messages.keypoints(header, recording.keypoints[t], ids))
+    def _send(self, t: int, stamp_ns: int) -> None:
+        header = Header(stamp=messages.stamp(stamp_ns), frame_id=self.config.frame_id)
+        if self._camera:
+            self._camera_info.publish(messages.camera_info(header, self._camera))
+        ids = None if self.recording.person_ids is None else self.recording.person_ids[t]
+        self._keypoints.publish(messages.keypoints(header, self.recording.keypoints[t], ids))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -4,10 +4,8 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import rclpy
-from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
@@ -17,7 +15,6 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from pstmo_ros.ros import messages
-from pstmo_ros.ros.keypoint_adapters import stamp_ns
 from pstmo_ros.ros.node import Lifter
 
 FRAME = "camera_optical_frame"
@@ -88,8 +85,8 @@ class Graph:
         )
         self.spin(0.2)  # its publishers see our subscriptions a little later than the graph does
 
-    def send(self, recording, t, with_camera=True, ids=True, stamp=None):
-        header = Header(stamp=to_time(int(recording.stamps_ns[t]) if stamp is None else stamp), frame_id=FRAME)
+    def send(self, recording, t, with_camera=True, ids=True):
+        header = Header(stamp=messages.stamp(int(recording.stamps_ns[t])), frame_id=FRAME)
         if with_camera:
             self.camera_info.publish(messages.camera_info(header, recording.camera))
             self.spin(0.02)
@@ -106,17 +103,32 @@ class Graph:
             self.until(lambda n=before: len(self.got["skeletons"]) > n, f"frame {t} gave no skeletons")
         return self.got["skeletons"][first:]
 
-    def call(self, kind, name, request, again_s=TIMEOUT_S):
-        """A service's answer; asks again every ``again_s``: a request can be lost while the two sides still match."""
-        client = self.node.create_client(kind, name)
-        self.until(client.service_is_ready, f"{name} is not there")
-        for _ in range(round(TIMEOUT_S / again_s)):
-            future, deadline = client.call_async(request), time.monotonic() + again_s
-            self.until(lambda f=future, d=deadline: f.done() or time.monotonic() > d)
+    def call(self, kind, name, request, attempts=1):
+        """A service's answer.
+
+        A request can be lost while the two sides still match: a caller
+        whose request may be repeated asks for several ``attempts``.
+        """
+        for _ in range(attempts):
+            client = self.client(kind, name)
+            future, deadline = client.call_async(request), time.monotonic() + TIMEOUT_S / attempts
+            while not future.done() and time.monotonic() < deadline:
+                self.executor.spin_once(timeout_sec=0.02)
+            self.node.destroy_client(client)
             if future.done():
-                self.node.destroy_client(client)
                 return future.result()
         raise AssertionError(f"{name} did not answer")
+
+    def client(self, kind, name):
+        """A client that its service is matched with; made anew when it stays unmatched, as DDS rarely leaves one."""
+        for _ in range(6):
+            client, deadline = self.node.create_client(kind, name), time.monotonic() + TIMEOUT_S / 6
+            while time.monotonic() < deadline:
+                if client.service_is_ready():
+                    return client
+                self.executor.spin_once(timeout_sec=0.02)
+            self.node.destroy_client(client)
+        raise AssertionError(f"{name} is not there")
 
     def change_state(self, transition):
         request = ChangeState.Request()
@@ -124,7 +136,7 @@ class Graph:
         return self.call(ChangeState, "/lifter/change_state", request).success
 
     def state(self):
-        return self.call(GetState, "/lifter/get_state", GetState.Request(), again_s=3.0).current_state.label
+        return self.call(GetState, "/lifter/get_state", GetState.Request(), attempts=6).current_state.label
 
 
 @pytest.fixture
@@ -134,12 +146,8 @@ def graph():
     graph.close()
 
 
-def to_time(stamp):
-    return Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
-
-
 def stamps(received):
-    return [stamp_ns(m.header) for m in received]
+    return [messages.stamp_ns(m.header) for m in received]
 
 
 def arrays(message):
@@ -152,7 +160,3 @@ def run_module(module, *arguments, **parameters):
     settings = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
     command = [sys.executable, "-m", module, *arguments, "--ros-args", *settings]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def as_arrays(lifted):
-    return np.where(np.isfinite(lifted), lifted, 0)

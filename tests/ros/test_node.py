@@ -13,7 +13,7 @@ from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
 from pstmo_ros.ros import messages
 from tests.conftest import record, walker
-from tests.ros.conftest import FRAME, OUTPUTS, arrays, stamps, to_time
+from tests.ros.conftest import FRAME, OUTPUTS, arrays, stamps
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_without_calibration_or_image_size_the_node_says_what_it_lacks(graph, bu
 def test_bad_keypoints_are_named_and_the_node_goes_on(graph, bundle, recording, capfd):
     graph.start(bundle)
     graph.lift(recording, [0])
-    header = Header(stamp=to_time(int(recording.stamps_ns[1])), frame_id=FRAME)
+    header = Header(stamp=messages.stamp(int(recording.stamps_ns[1])), frame_id=FRAME)
     good = recording.keypoints[1]
     faults = {
         "width is 18": messages.keypoints(header, np.zeros((1, 18, 3), np.float32), None),

@@ -59,8 +59,7 @@ def test_player_to_lifter_and_a_clean_end(graph, bundle, lifter, recording_file,
 def test_a_transition_that_is_not_possible_does_not_end_the_node(graph, lifter):
     graph.until(lambda: graph.node.count_subscribers("/keypoints"), "the lifter did not start")
     assert not graph.change_state("configure")
-    client = graph.node.create_client(ChangeState, "/lifter/change_state")
-    graph.until(client.service_is_ready)
+    client = graph.client(ChangeState, "/lifter/change_state")
     client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
     assert graph.state() == "active", "rclpy gives no answer to a transition by number, but the node lives"
     assert "refused" in end(lifter, signal.SIGINT)

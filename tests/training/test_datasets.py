@@ -1,9 +1,6 @@
 """Loaders read the files that licensed users have, tiny here but exact in form, and refuse what is broken."""
 
-import io
 import os
-import pickle
-import zipfile
 
 import numpy as np
 import pytest
@@ -11,47 +8,12 @@ import torch
 
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.window import WindowSpec
+from tests.training.dataset_files import FRAMES, RunsCode, dhp_arrays, world, write_dhp, write_h36m
 from training.datasets import dhp, h36m
 from training.datasets.clips import DataError
 from training.datasets.pickled import load_dictionary
 from training.mocap import load_mocap
 from training.recorded import RecordedWindows
-
-FRAMES = 12
-
-
-def world(frames: int = FRAMES) -> np.ndarray:
-    """32 joints (T, 32, 3) near the room's middle, each at a place of its own, moving 4 cm a frame."""
-    joints = np.random.default_rng(0).uniform(-0.4, 0.4, (32, 3)) + np.array([0, 0, 0.9])
-    return (joints + np.arange(frames)[:, None, None] * np.array([0.04, 0, 0])).astype(np.float32)
-
-
-def write_h36m(folder, subjects=("S9",), actions=("Walking 1", "Directions"), keypoints="gt", poses=None):
-    """Files in VideoPose3D's format: 2D is the projection of the 3D, and three frames longer."""
-    views = h36m.load_views()
-    longer = world(FRAMES + 3)[:, list(h36m.JOINTS_OF_32)]
-    positions_3d = {s: {a: world() if poses is None else poses for a in actions} for s in subjects}
-    positions_2d = {
-        s: {a: [v.camera.project((longer - v.position_m) @ v.rotation) for v in views[s]] for a in actions}
-        for s in subjects
-    }
-    metadata = {"num_joints": 17, "keypoints_symmetry": [list(skeleton.LEFT), list(skeleton.RIGHT)]}
-    np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=np.array(positions_3d, dtype=object))
-    np.savez_compressed(
-        folder / f"data_2d_h36m_{keypoints}.npz",
-        positions_2d=np.array(positions_2d, dtype=object),
-        metadata=np.array(metadata, dtype=object),
-    )
-
-
-def write_dhp(folder, split: str, data: dict) -> None:
-    np.savez_compressed(folder / f"data_{split}_3dhp.npz", data=np.array(data, dtype=object))
-
-
-def dhp_arrays(frames: int = FRAMES) -> dict:
-    """2D whose x is the joint's index in the file, and 3D in mm with the same mark."""
-    mark = np.arange(17.0)[None, :, None]
-    return {"data_2d": np.tile(mark, (frames, 1, 2)), "data_3d": np.tile(mark * 1000, (frames, 1, 3))}
 
 
 def test_h36m_clips_project_onto_their_keypoints_in_every_camera(tmp_path):
@@ -260,7 +222,7 @@ def test_an_open_mocap_file_that_is_cut_off_or_inconsistent_is_refused(tmp_path)
         "holds NaN or infinity": {"positions": np.full((5, 17, 3), np.nan)},
         "a clip ends after the 5 frames": {"clip_len": [6]},
         "no clip in split 'test'.*splits: \\['train'\\]": {"split": ["train"]},
-        "may be truncated or hold pickled objects": {"action": np.array([_RunsCode(os.mkdir, "x")], dtype=object)},
+        "may be truncated or hold pickled objects": {"action": np.array([RunsCode(os.mkdir, "x")], dtype=object)},
     }
     path = tmp_path / "mocap.npz"
     for message, change in changes.items():
@@ -277,50 +239,3 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path):
         h36m.load_h36m(tmp_path, "cros_camera_test")
     with pytest.raises(DataError, match="cpn_ft_h36m_dbb"):
         h36m.load_h36m(tmp_path, "test", "cpn")
-
-
-class _RunsCode:
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
-
-
-def write_pickle(path, field: str, value, protocol: int) -> None:
-    """An npz file whose field is an object array pickled as ``value``."""
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(np.array({}, dtype=object)))
-    pickle.dump(value, file, protocol)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{field}.npy", file.getvalue())
-
-
-@pytest.mark.parametrize("protocol", range(6))
-def test_a_pickle_that_tries_to_run_code_is_refused_and_does_not_run(tmp_path, protocol):
-    write_h36m(tmp_path)
-    victim = tmp_path / "made_by_the_pickle"
-    write_pickle(tmp_path / "data_3d_h36m.npz", "positions_3d", _RunsCode(os.mkdir, str(victim)), protocol)
-    with pytest.raises(DataError, match=r"asks for \w+.mkdir"):
-        h36m.load_h36m(tmp_path, "test", "gt")
-    assert not victim.exists()
-
-
-def test_code_hidden_deep_in_good_data_is_refused_in_either_data_set(tmp_path):
-    victim = tmp_path / "made_by_the_pickle"
-    good = dhp_arrays() | {"valid": np.ones(FRAMES)}
-    hidden = np.array({"TS1": good | {"notes": [1, {"x": _RunsCode(os.mkdir, str(victim))}]}}, dtype=object)
-    write_pickle(tmp_path / "data_test_3dhp.npz", "data", hidden, 4)
-    with pytest.raises(DataError, match=r"data_test_3dhp.npz.*asks for \w+.mkdir.*do not trust this file"):
-        dhp.load_dhp(tmp_path, "test")
-    assert not victim.exists()
-
-
-@pytest.mark.parametrize("protocol", range(6))
-def test_plain_data_of_every_pickle_protocol_is_read(tmp_path, protocol):
-    data = {"a": {"b": [np.arange(6.0).reshape(2, 3), np.float32(2), (1, "x", True, None)]}, "e": np.array([b"s"])}
-    write_pickle(tmp_path / "data.npz", "data", np.array(data, dtype=object), protocol)
-    read = load_dictionary(tmp_path / "data.npz", "data")
-    np.testing.assert_array_equal(read["a"]["b"][0], data["a"]["b"][0])
-    assert read["a"]["b"][1:] == data["a"]["b"][1:]
-    assert read["e"][0] == b"s"

@@ -10,7 +10,7 @@ import torch
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.model import STMO, ModelConfig
-from tests.training.test_datasets import write_dhp, write_h36m
+from tests.training.dataset_files import write_dhp, write_h36m
 from training import evaluate
 from training.datasets import h36m
 

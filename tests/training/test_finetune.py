@@ -14,7 +14,7 @@ import torch
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.model import STMO, ModelConfig
-from tests.training.test_datasets import dhp_arrays, write_dhp, write_h36m
+from tests.training.dataset_files import dhp_arrays, write_dhp, write_h36m
 from training import pretrain
 from training.batches import BatchConfig
 from training.config import load_config

@@ -1,0 +1,53 @@
+"""Before and after the network: the camera is turned to the person, and the pose turned back. Ours, not the paper's."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pstmo_ros.core.window import WindowSpec
+
+
+class Centring(nn.Module):
+    """Turns the camera towards the person and scales them to one size, so that the network meets neither.
+
+    The turn is the smallest rotation that brings the centre of the target frame's joints onto the optical axis,
+    the same for the whole window; poses are turned back by ``restore``. Joints of other frames count only
+    when the target frame has none.
+    """
+
+    OTHER_FRAMES = 1e-3
+    SMALLEST = 0.02  # as a ray: a person at about 40 m
+    weights: Tensor
+
+    def __init__(self, window: WindowSpec) -> None:
+        super().__init__()
+        weights = torch.full((1, window.frames, 1, 1), self.OTHER_FRAMES)
+        weights[:, window.target] = 1
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and rotations (B, 3, 3)."""
+        seen = ~torch.isnan(rays)
+        weights = torch.where(seen, self.weights, 0.0)
+        total = weights.sum((1, 2)).clamp(min=1e-6)
+        rays = torch.where(seen, rays, 0.0)
+        rotation = _towards((weights * rays).sum((1, 2)) / total)
+        turned = F.pad(rays, (0, 1), value=1.0).flatten(1, 2) @ rotation.transpose(1, 2)
+        x = (turned[..., :2] / turned[..., 2:].clamp(min=0.1)).view_as(rays)
+        size = ((weights * x * x).sum((1, 2)) / total).sum(-1).sqrt().clamp(min=self.SMALLEST)
+        return torch.where(seen, x / size[:, None, None, None], torch.nan), rotation
+
+    @staticmethod
+    def restore(poses: Tensor, rotation: Tensor) -> Tensor:
+        """Poses (B, …, 17, 3) in the turned camera -> in the real one."""
+        return (poses.flatten(1, -2) @ rotation).view_as(poses)
+
+
+def _towards(ray: Tensor) -> Tensor:
+    """The smallest rotations that bring rays (B, 2) onto the optical axis, (B, 3, 3)."""
+    x, y, z = F.normalize(F.pad(ray, (0, 1), value=1.0), dim=-1).unbind(-1)
+    k = 1 / (1 + z)
+    rows = (z + y * y * k, -x * y * k, -x, -x * y * k, z + x * x * k, -y, x, y, z)
+    return torch.stack(rows, -1).view(-1, 3, 3)
