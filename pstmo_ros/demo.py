@@ -92,7 +92,8 @@ def _record(node, recording: Recording, file: Path, args: argparse.Namespace) ->
     import rclpy
     from sensor_msgs.msg import PointCloud2
 
-    from pstmo_ros.ros.messages import skeletons_to_arrays, stamp_ns
+    from pstmo_ros.adapters import stamp_ns
+    from pstmo_ros.ros.messages import skeletons_to_arrays
 
     received = Received()
     bar = tqdm(total=len(recording.stamps_ns), desc="lifting live", unit="frame", mininterval=0.2)

@@ -1,4 +1,4 @@
-"""Imports point one way: core <- engines <- (recording, lift) <- ros; core <- training; nothing imports training."""
+"""Imports point one way: core <- engines, adapters <- recording, lift <- ros; core <- training <- nothing."""
 
 import ast
 from pathlib import Path
@@ -36,6 +36,7 @@ def is_ros(name: str) -> bool:
     [
         ("pstmo_ros/core", ("pstmo_ros.core",)),
         ("pstmo_ros/engines", ("pstmo_ros.core", "pstmo_ros.engines")),
+        ("pstmo_ros/adapters", ("pstmo_ros.core", "pstmo_ros.adapters")),
         ("pstmo_ros/ros", ("pstmo_ros",)),
         ("training", ("pstmo_ros.core", "pstmo_ros.engines", "pstmo_ros.lift", "pstmo_ros.recording",
                       "pstmo_ros.render", "training")),

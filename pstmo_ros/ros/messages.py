@@ -25,13 +25,8 @@ _JOINT_DIAMETER_M, _BONE_WIDTH_M, _TEXT_HEIGHT_M, _TEXT_ABOVE_M = 0.05, 0.025, 0
 _HEAD = skeleton.index("head_top")
 
 
-def stamp_ns(header: Header) -> int:
-    """A header's stamp in nanoseconds."""
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
-
-
 def stamp(ns: int) -> Time:
-    """Nanoseconds as a header's stamp, the inverse of ``stamp_ns``."""
+    """Nanoseconds as a header's stamp, the inverse of ``adapters.stamp_ns``."""
     return Time(sec=ns // 10**9, nanosec=ns % 10**9)
 
 

@@ -24,6 +24,9 @@ from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.adapters.camera_info import camera_from
+from pstmo_ros.adapters.point_cloud import from_point_cloud
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
@@ -31,7 +34,6 @@ from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.core.types import Pose3D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
-from pstmo_ros.ros.keypoint_adapters import KeypointsError, camera_from, from_point_cloud
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
 
 WARN_EVERY_S = 5.0

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from pstmo_ros.adapters import stamp_ns
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.node import Lifter
 
@@ -147,7 +148,7 @@ def graph():
 
 
 def stamps(received):
-    return [messages.stamp_ns(m.header) for m in received]
+    return [stamp_ns(m.header) for m in received]
 
 
 def arrays(message):

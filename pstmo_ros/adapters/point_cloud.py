@@ -1,34 +1,21 @@
-"""Keypoint messages -> Frame2D. Pure functions: one per message type."""
+"""sensor_msgs/PointCloud2 -> Frame2D: this project's own way of sending keypoints."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 
-from pstmo_ros.core.camera import Camera
+from pstmo_ros.adapters import KeypointsError, stamp_ns
 from pstmo_ros.core.layouts import LAYOUTS, Layout
 from pstmo_ros.core.types import Frame2D
-from pstmo_ros.ros.messages import stamp_ns
 
-_NUMPY = {
-    PointField.INT8: "i1",
-    PointField.UINT8: "u1",
-    PointField.INT16: "i2",
-    PointField.UINT16: "u2",
-    PointField.INT32: "i4",
-    PointField.UINT32: "u4",
-    PointField.FLOAT32: "f4",
-    PointField.FLOAT64: "f8",
-}
+_NUMPY = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}  # sensor_msgs/PointField's datatypes
 _FORM = "x, y, score float32 in pixels, optional person_id int32; height = people, width = joints"
 
 
-class KeypointsError(ValueError):
-    """A keypoint message that cannot be used: names the field, what it holds and the fix."""
-
-
-def from_point_cloud(message: PointCloud2, layout: Layout, size_px: tuple[int, int]) -> Frame2D:
+def from_point_cloud(message: Any, layout: Layout, size_px: tuple[int, int]) -> Frame2D:
     """keypoints (PointCloud2): fields x y score in pixels, optional person_id; height = people, width = joints.
 
     People of whom no joint was seen are left out. Negative person ids mean that the detector has none: when
@@ -60,26 +47,7 @@ def from_point_cloud(message: PointCloud2, layout: Layout, size_px: tuple[int, i
     return Frame2D(stamp_ns(message.header), size_px, layout.name, xy[there], scores[there], ids)
 
 
-def camera_from(message: CameraInfo) -> Camera | None:
-    """camera_info -> Camera; None for an uncalibrated one (K all zero). ValueError for a lens model not known here."""
-    k = np.reshape(message.k, (3, 3))
-    if not k.any():
-        return None
-    distortion = np.array(message.d, float)
-    model = message.distortion_model or "plumb_bob"
-    if model == "rational_polynomial" and not distortion[5:].any():
-        model = "plumb_bob"  # the same lens, its denominator unused: what many depth cameras send
-    if distortion.any() and (model != "plumb_bob" or len(distortion) < 5):
-        raise ValueError(
-            f"camera_info distortion_model is {message.distortion_model!r} with {len(distortion)} coefficients; "
-            "plumb_bob with 5 is known here: rectify the image, or recalibrate with that model"
-        )
-    padded = np.zeros(5)
-    padded[: min(len(distortion), 5)] = distortion[:5]
-    return Camera.from_matrix(k, (int(message.width), int(message.height)), padded)
-
-
-def _points(message: PointCloud2) -> npt.NDArray[np.void]:
+def _points(message: Any) -> npt.NDArray[np.void]:
     """A view (height, width) of the message's points, by field name."""
     fields = {f.name: f for f in message.fields}
     if missing := [name for name in ("x", "y", "score") if name not in fields]:

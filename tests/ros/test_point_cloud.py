@@ -5,10 +5,12 @@ import pytest
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.adapters.camera_info import camera_from
+from pstmo_ros.adapters.point_cloud import from_point_cloud
 from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.ros import messages
-from pstmo_ros.ros.keypoint_adapters import KeypointsError, camera_from, from_point_cloud
 
 COCO = layouts.get("coco_17")
 SIZE = (640, 480)
