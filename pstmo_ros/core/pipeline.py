@@ -29,11 +29,27 @@ class LifterConfig:
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """What the model needs for everyone who is due: their windows (B, N, 17, 2) in pixels."""
+
+    due: list[Due]
+    joints_px: Floats
+    size_px: tuple[int, int]
+
+
 class PoseLifter:
-    """Lifts a stream of frames. Time arrives with the frames; state lives in ``tracks`` alone."""
+    """Lifts a stream of frames. Time arrives with the frames; state lives in ``tracks`` alone.
+
+    ``observe`` is cheap and must see every frame, in order; ``lift`` is the forward pass, may run in another thread,
+    and may skip what nobody waits for any more. ``step`` is both.
+    """
 
     def __init__(self, bundle: Bundle, engine: Callable[[Floats], Floats], config: LifterConfig | None = None) -> None:
-        """engine: (B, N, 17, 2) model coordinates -> (B, 17, 3) metres, as pstmo_ros.engines.load_engine gives it."""
+        """engine: (B, N, 17, 2) model coordinates -> (B, 17, 3) metres, as pstmo_ros.engines.load_engine gives it.
+
+        A fourth column, where a model has one, is each joint's standard deviation in metres.
+        """
         config = config or LifterConfig()
         self.spec = bundle.config.window
         if not 0 <= config.look_ahead_s <= self.spec.future_s:
@@ -46,21 +62,30 @@ class PoseLifter:
 
     def step(self, frame: Frame2D, camera: Camera | None = None) -> list[Pose3D]:
         """Take a frame in and give every pose now due: one per person seen, at the stamp of the frame that saw them."""
-        return self._lift(self.tracks.observe(frame), frame.size_px, camera)
+        return self.lift(self.observe(frame), camera)
 
     def flush(self, size_px: tuple[int, int], camera: Camera | None = None) -> list[Pose3D]:
         """The poses still waiting for their look-ahead, at the end of a recording."""
-        return self._lift(self.tracks.flush(), size_px, camera)
+        return self.lift(self._windows(self.tracks.flush(), size_px), camera)
 
-    def _lift(self, due: list[Due], size_px: tuple[int, int], camera: Camera | None) -> list[Pose3D]:
+    def observe(self, frame: Frame2D) -> Windows:
+        """Take a frame in; returns what is now due, ready to be lifted."""
+        return self._windows(self.tracks.observe(frame), frame.size_px)
+
+    def lift(self, windows: Windows, camera: Camera | None = None) -> list[Pose3D]:
+        """One forward pass for everyone who is due."""
+        due = windows.due
         if not due:
             return []
-        windows = np.stack([d.track.history.window(self.spec.grid_ns(d.stamp_ns)) for d in due])
-        poses = self.engine(normalize(windows, size_px, camera, self.normalization))
+        out = self.engine(normalize(windows.joints_px, windows.size_px, camera, self.normalization))
+        poses, std = out[..., :3], out[..., 3] if out.shape[-1] > 3 else [None] * len(due)
         poses = poses - poses[:, skeleton.ROOT, None]
         roots = self._place(poses, due, camera)
-        smooth = [d.track.smoother(d.stamp_ns, np.vstack([p, r])) for d, p, r in zip(due, poses, roots, strict=True)]
-        return [_finish(d, s[:-1], s[-1]) for d, s in zip(due, smooth, strict=True)]
+        return [_finish(*each) for each in zip(due, poses, roots, std, strict=True)]
+
+    def _windows(self, due: list[Due], size_px: tuple[int, int]) -> Windows:
+        windows = [d.track.history.window(self.spec.grid_ns(d.stamp_ns)) for d in due]
+        return Windows(due, np.stack(windows) if due else np.empty((0, self.spec.frames, skeleton.J, 2)), size_px)
 
     def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:
         if camera is None:
@@ -68,6 +93,10 @@ class PoseLifter:
         return place(poses, camera.rays(np.stack([d.joints_px for d in due])), np.stack([d.scores for d in due]))
 
 
-def _finish(due: Due, pose: Floats, root: Floats) -> Pose3D:
+def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None) -> Pose3D:
+    """Smooth one person's pose and root, and see how fast the joints move."""
+    smooth = due.track.smoother(due.stamp_ns, np.vstack([pose, root]))
+    pose, root = smooth[:-1], smooth[-1]
     position = (pose + root).astype(np.float32) if np.isfinite(root).all() else None
-    return Pose3D(due.track.person_id, due.stamp_ns, pose.astype(np.float32), position, due.scores)
+    velocity = due.track.velocity(due.stamp_ns, pose if position is None else position)
+    return Pose3D(due.person_id, due.stamp_ns, pose.astype(np.float32), position, due.scores, velocity, std)

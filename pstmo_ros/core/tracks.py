@@ -1,17 +1,18 @@
-"""Person id -> Track: the only state of the pipeline. Birth, death, and association when the detector gives no ids."""
+"""Everyone in view, the only state of the pipeline: birth, occlusion, death, and what stamps may do."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pstmo_ros.core import layouts
+from pstmo_ros.core.association import Motion, associate, extent
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.types import Floats, Frame2D
+from pstmo_ros.core.velocity import Velocity
 from pstmo_ros.core.window import History, WindowSpec
 
 
@@ -19,34 +20,55 @@ from pstmo_ros.core.window import History, WindowSpec
 class TrackConfig:
     """min_score: keypoints below are not seen. max_gap_s: longest unseen stretch of a joint that is bridged.
 
-    max_age_s: a person unseen for longer has left. max_jump_s: stamps that go back further restart everything
-    (a bag that loops, a simulation that resets). max_distance: association without ids joins a person and a track
-    whose limbs lie within this share of the person's size.
+    max_coast_s: a person who is not seen moves on as before for this long, then has left. max_people: more are not
+    followed. min_similarity: keypoint similarity (OKS) above which a person without a known id continues a track.
+    max_jump_s: stamps that go back further restart everything (a bag that loops, a simulation that resets).
     """
 
     min_score: float = 0.1
     max_gap_s: float = 0.3
-    max_age_s: float = 1.0
+    max_coast_s: float = 1.5
+    max_people: int = 10
+    min_similarity: float = 0.15
     max_jump_s: float = 1.0
-    max_distance: float = 0.5
 
 
-@dataclass(slots=True)
+class State(Enum):
+    """TRACKED: seen in the newest frame. OCCLUDED: not seen, expected back. LOST: has left, or was never there."""
+
+    TRACKED = "tracked"
+    OCCLUDED = "occluded"
+    LOST = "lost"
+
+
+class Oddity(Enum):
+    """What a stream of frames can have wrong with it; the value says what becomes of it."""
+
+    DUPLICATE = "a frame came twice (same stamp): the second is ignored"
+    LATE = "a frame came out of order: it is put in its place, and its poses are given late"
+    WENT_BACK = "stamps went back: everybody is forgotten and starts anew"
+    WENT_AHEAD = "stamps leapt ahead: everybody seen before is forgotten"
+    RECYCLED = "an id turned up where its person cannot be: it starts anew, without the other's history"
+    CROWDED = "more people than tracks.max_people: the smallest in the image are not followed"
+
+
+@dataclass(slots=True, eq=False)
 class Track:
-    """One person: their history, output filter and newest observation."""
+    """One person: their history, where they are expected in the image, and the filters of their output."""
 
     person_id: int
     history: History
+    motion: Motion
     smoother: OneEuro
-    last_stamp_ns: int
-    last_px: Floats
+    velocity: Velocity = field(default_factory=Velocity)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Due:
     """A person whose pose at ``stamp_ns`` can now be given, with that frame's joints (17, 2) px and scores (17,)."""
 
     track: Track
+    person_id: int
     stamp_ns: int
     joints_px: Floats
     scores: Floats
@@ -56,13 +78,15 @@ class Tracks:
     """Everyone in view. ``observe`` takes frames in; it returns the people whose poses are due, oldest stamp first."""
 
     def __init__(self, spec: WindowSpec, look_ahead_s: float, config: TrackConfig, smoothing: SmoothingConfig) -> None:
-        self._spec, self._config, self._smoothing = spec, config, smoothing
+        self.config, self.smoothing = config, smoothing
         self._look_ahead_ns = int(look_ahead_s * 1e9)
         self._keep_s = spec.past_s + look_ahead_s + config.max_gap_s
         self._tracks: dict[int, Track] = {}
         self._pending: deque[Due] = deque()
+        self._stamps: dict[int, set[int]] = {}  # stamp -> ids seen at it, since max_jump_s ago
         self._newest_ns: int | None = None
         self._next_id = 0
+        self.oddities: list[Oddity] = []  # of the newest frame
 
     def __len__(self) -> int:
         return len(self._tracks)
@@ -72,26 +96,27 @@ class Tracks:
         """Ids of everyone who has not left yet."""
         return tuple(self._tracks)
 
+    def state(self, person_id: int) -> State:
+        """Whether somebody is in view, hidden, or gone."""
+        if person_id not in self._tracks:
+            return State.LOST
+        seen = self._tracks[person_id].motion.stamp_ns == self._newest_ns
+        return State.TRACKED if seen else State.OCCLUDED
+
     def observe(self, frame: Frame2D) -> list[Due]:
         """Take one frame in; returns who is due now: with no look-ahead, everyone seen in this frame."""
+        self.oddities = []
         joints, scores = layouts.to_model_joints(layouts.get(frame.layout), frame.keypoints_px, frame.scores)
-        doubtful = scores < self._config.min_score
+        doubtful = scores < self.config.min_score
         joints[doubtful], scores[doubtful] = np.nan, 0
-        if self._newest_ns is None or self._newest_ns - frame.stamp_ns > self._config.max_jump_s * 1e9:
-            self.clear()
-            self._newest_ns = frame.stamp_ns
-        self._newest_ns = max(self._newest_ns, frame.stamp_ns)
-        self._drop_old()
+        self._move_to(frame.stamp_ns)
+        assert self._newest_ns is not None
 
-        present = [p for p in range(len(joints)) if (scores[p] > 0).any()]
-        ids = self._identify(frame, joints, present)
-        for p, person_id in zip(present, ids, strict=True):
-            track = self._tracks.get(person_id) or self._born(person_id, frame.stamp_ns)
+        for p, track in self._continued(frame, joints, self._present(frame, scores)):
             track.history.add(frame.stamp_ns, joints[p])
-            if frame.stamp_ns >= track.last_stamp_ns:
-                track.last_stamp_ns = frame.stamp_ns
-                track.last_px = np.where(np.isnan(joints[p]), track.last_px, joints[p])
-            self._pending.append(Due(track, frame.stamp_ns, joints[p], scores[p]))
+            if frame.stamp_ns > track.motion.stamp_ns:
+                track.motion.update(frame.stamp_ns, joints[p])
+            self._pending.append(Due(track, track.person_id, frame.stamp_ns, joints[p], scores[p]))
         return self._due(self._newest_ns - self._look_ahead_ns)
 
     def flush(self) -> list[Due]:
@@ -102,52 +127,99 @@ class Tracks:
         """Forget everyone."""
         self._tracks.clear()
         self._pending.clear()
+        self._stamps.clear()
         self._newest_ns = None
+
+    def reconfigure(self, config: TrackConfig, smoothing: SmoothingConfig) -> None:
+        """Go on with other settings; ``max_gap_s`` and smoothing count for people who come from now on."""
+        self.config, self.smoothing = config, smoothing
 
     def _due(self, until_ns: int | None) -> list[Due]:
         due = [d for d in self._pending if until_ns is None or d.stamp_ns <= until_ns]
         self._pending = deque(d for d in self._pending if until_ns is not None and d.stamp_ns > until_ns)
         return sorted(due, key=lambda d: d.stamp_ns)
 
-    def _born(self, person_id: int, stamp_ns: int) -> Track:
-        history = History(self._keep_s, self._config.max_gap_s)
-        track = Track(person_id, history, OneEuro(self._smoothing), stamp_ns, np.full((1, 2), np.nan))
+    def _move_to(self, stamp_ns: int) -> None:
+        """Let time be the frame's: forget whoever has been gone for long, or everybody after a jump."""
+        if self._newest_ns is not None and self._newest_ns - stamp_ns > self.config.max_jump_s * 1e9:
+            self.oddities.append(Oddity.WENT_BACK)
+            self.clear()
+        newest = stamp_ns if self._newest_ns is None else max(self._newest_ns, stamp_ns)
+        oldest = newest - int(self.config.max_coast_s * 1e9)
+        if self._newest_ns is not None and self._newest_ns < min(oldest, newest - int(self.config.max_jump_s * 1e9)):
+            self.oddities.append(Oddity.WENT_AHEAD)
+        self._newest_ns = newest
+        for person_id in [i for i, t in self._tracks.items() if t.motion.stamp_ns < oldest]:
+            del self._tracks[person_id]
+        for stamp in [s for s in self._stamps if s < newest - self.config.max_jump_s * 1e9]:
+            del self._stamps[stamp]
+
+    def _present(self, frame: Frame2D, scores: Floats) -> list[int]:
+        """Indices of the people of whom something was seen and who were not in an earlier frame of this stamp."""
+        present = [p for p in range(len(scores)) if (scores[p] > 0).any()]
+        if frame.stamp_ns in self._stamps:
+            before = self._stamps[frame.stamp_ns]
+            new = [] if frame.person_ids is None else [p for p in present if frame.person_ids[p] not in before]
+            if not new:
+                self.oddities.append(Oddity.DUPLICATE)
+            present = new
+        elif frame.stamp_ns < (self._newest_ns or 0):
+            self.oddities.append(Oddity.LATE)
+        if frame.person_ids is not None:
+            self._stamps.setdefault(frame.stamp_ns, set()).update(frame.person_ids[p] for p in present)
+        else:
+            self._stamps.setdefault(frame.stamp_ns, set())
+        return present
+
+    def _continued(self, frame: Frame2D, joints: Floats, present: list[int]) -> list[tuple[int, Track]]:
+        """Each person present and their track, new ones included, as many as may be followed."""
+        known = list(self._tracks.values())
+        ids = None if frame.person_ids is None else [frame.person_ids[p] for p in present]
+        pairs = associate(
+            [t.motion for t in known],
+            [t.person_id for t in known],
+            frame.stamp_ns,
+            joints[present],
+            ids,
+            self.config.min_similarity,
+        )
+        tracks = {k: known[t] for k, t in pairs.items()}
+        if ids is not None:
+            self._rename({k: ids[k] for k in tracks}, tracks)
+        new = [k for k in range(len(present)) if k not in tracks]
+        for k in sorted(new, key=lambda k: -float(extent(joints[present[k]]))):
+            if ids is not None and ids[k] in self._tracks:
+                self.oddities.append(Oddity.RECYCLED)
+                del self._tracks[ids[k]]
+            if self._make_room(frame.stamp_ns, list(tracks.values())):
+                person_id = self._next_id if ids is None else ids[k]
+                tracks[k] = self._born(person_id, frame.stamp_ns, joints[present[k]])
+            elif Oddity.CROWDED not in self.oddities:
+                self.oddities.append(Oddity.CROWDED)
+        return [(present[k], tracks[k]) for k in sorted(tracks)]
+
+    def _rename(self, ids: dict[int, int], tracks: dict[int, Track]) -> None:
+        """Give tracks the ids that the detector now has for their people; a namesake is somebody who has left."""
+        for k, person_id in ids.items():
+            if tracks[k].person_id != person_id:
+                self._tracks.pop(tracks[k].person_id, None)
+        for k, person_id in ids.items():
+            tracks[k].person_id = person_id
+            self._tracks[person_id] = tracks[k]
+            self._next_id = max(self._next_id, person_id + 1)
+
+    def _make_room(self, stamp_ns: int, here: list[Track]) -> bool:
+        """Whether one more may be followed; whoever has been hidden longest makes room for somebody in view."""
+        if len(self._tracks) < self.config.max_people:
+            return True
+        hidden = [t for t in self._tracks.values() if t.motion.stamp_ns < stamp_ns and t not in here]
+        if hidden:
+            del self._tracks[min(hidden, key=lambda t: t.motion.stamp_ns).person_id]
+        return bool(hidden)
+
+    def _born(self, person_id: int, stamp_ns: int, joints_px: Floats) -> Track:
+        history = History(self._keep_s, self.config.max_gap_s)
+        track = Track(person_id, history, Motion(stamp_ns, joints_px), OneEuro(self.smoothing))
         self._tracks[person_id] = track
         self._next_id = max(self._next_id, person_id + 1)
         return track
-
-    def _drop_old(self) -> None:
-        assert self._newest_ns is not None
-        oldest = self._newest_ns - int(self._config.max_age_s * 1e9)
-        for person_id in [i for i, t in self._tracks.items() if t.last_stamp_ns < oldest]:
-            del self._tracks[person_id]
-
-    def _identify(self, frame: Frame2D, joints: Floats, present: list[int]) -> Iterable[int]:
-        """An id for each person present: the detector's own, else the nearest track's, else a new one."""
-        if frame.person_ids is not None:
-            return [frame.person_ids[p] for p in present]
-        tracks = list(self._tracks.values())
-        ids: list[int] = [-1] * len(present)
-        if tracks and present:
-            distance = _distances(
-                np.stack([np.broadcast_to(t.last_px, joints[0].shape) for t in tracks]), joints[present]
-            )
-            limit = self._config.max_distance
-            for t, p in zip(*linear_sum_assignment(np.minimum(distance, 10 * limit)), strict=True):
-                if distance[t, p] <= limit:
-                    ids[p] = tracks[t].person_id
-        for k, person_id in enumerate(ids):
-            if person_id < 0:
-                ids[k], self._next_id = self._next_id, self._next_id + 1
-        return ids
-
-
-def _distances(tracks_px: Floats, people_px: Floats) -> Floats:
-    """Mean joint distance as a share of the person's size, (T, 17, 2), (P, 17, 2) -> (T, P); inf if none is shared."""
-    apart = np.linalg.norm(tracks_px[:, None] - people_px[None], axis=-1)
-    both = np.isfinite(apart)
-    mean = np.where(both, apart, 0).sum(-1) / np.maximum(both.sum(-1), 1)
-    span = np.where(np.isnan(people_px), -np.inf, people_px).max(1) - np.where(
-        np.isnan(people_px), np.inf, people_px
-    ).min(1)
-    return np.where(both.any(-1), mean / np.maximum(span.max(-1), 1.0), np.inf)

@@ -50,6 +50,8 @@ class Pose3D:
     root_relative_m: (17, 3) metres, the pelvis at the origin.
     position_m: (17, 3) metres in the camera optical frame, or None when no camera is known.
     scores: (17,) in [0, 1], the detector's confidence in each joint; 0 where the joint was inferred, not seen.
+    velocity_m_s: (17, 3) of ``position_m`` (of ``root_relative_m`` without a camera); NaN at a person's first pose.
+    std_m: (17,) metres, how sure the model is of each joint; None from a model that does not say.
     """
 
     person_id: int
@@ -57,3 +59,5 @@ class Pose3D:
     root_relative_m: Floats
     position_m: Floats | None
     scores: Floats
+    velocity_m_s: Floats
+    std_m: Floats | None = None

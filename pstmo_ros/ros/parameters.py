@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -60,17 +60,22 @@ class About:
     low: float | None = None
     high: float | None = None
 
-    def descriptor(self) -> ParameterDescriptor:
+    def descriptor(self, default: Any) -> ParameterDescriptor:
         """For tools such as `ros2 param describe`; rclpy refuses values out of range by it."""
         descriptor = ParameterDescriptor(description=self.text)
-        if self.low is not None and self.high is not None:
+        if self.low is None or self.high is None:
+            return descriptor
+        if isinstance(default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(self.low), to_value=int(self.high), step=1)]
+        else:
             bounds = FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
             descriptor.floating_point_range = [bounds]
         return descriptor
 
     def expected(self, default: Any) -> str:
         """An error message's ending: what to give instead."""
-        kind = {bool: "true or false", str: "text", float: "a number", list: "a list of integers"}[type(default)]
+        kinds = {bool: "true or false", str: "text", int: "an integer", float: "a number", list: "a list of integers"}
+        kind = kinds[type(default)]
         bounds = f" from {self.low:g} to {self.high:g}" if self.low is not None else ""
         return f"give {kind}{bounds}, for example {default!r}"
 
@@ -85,9 +90,10 @@ ABOUT = {
     "autostart": About("Configure and activate at start instead of waiting for lifecycle calls."),
     "tracks.min_score": About("Keypoints with a lower score count as not seen.", 0, 1),
     "tracks.max_gap_s": About("Longest stretch, in seconds, over which an unseen joint is interpolated.", 0, 10),
-    "tracks.max_age_s": About("Seconds after which somebody who is not seen has left.", 0, 3600),
+    "tracks.max_coast_s": About("Seconds for which somebody hidden is expected back; then they have left.", 0, 3600),
+    "tracks.max_people": About("People followed at once; further ones are left out, the smallest first.", 1, 1000),
+    "tracks.min_similarity": About("Keypoint similarity (OKS) that makes somebody without an id a known person.", 0, 1),
     "tracks.max_jump_s": About("Stamps that go back by more seconds than this start everything anew.", 0, 3600),
-    "tracks.max_distance": About("For input without ids: how far, in body sizes, one moves between frames.", 0, 10),
     "smoothing.enabled": About("One-Euro filter on the output."),
     "smoothing.min_cutoff_hz": About("Cut-off for a still joint: lower is smoother and lags more.", 0.001, 1000),
     "smoothing.beta": About("How much the cut-off rises with speed, in Hz per m/s: higher lags less.", 0, 1000),
@@ -110,7 +116,7 @@ class Parameters(Generic[Config]):
         for name, value in flatten(default).items():
             if isinstance(value, float) and name in given and given[name].type_ is Parameter.Type.INTEGER:
                 given[name] = Parameter(name, value=float(given[name].value))
-            descriptor = about[name].descriptor()
+            descriptor = about[name].descriptor(value)
             try:
                 node.declare_parameter(name, value, descriptor)
             except (InvalidParameterTypeException, InvalidParameterValueException):

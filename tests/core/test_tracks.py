@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pstmo_ros.core.smoothing import SmoothingConfig
-from pstmo_ros.core.tracks import TrackConfig, Tracks
+from pstmo_ros.core.tracks import Oddity, TrackConfig, Tracks
 from pstmo_ros.core.window import WindowSpec
 from tests.conftest import record, walker
 
@@ -42,7 +42,7 @@ def test_without_ids_people_keep_the_id_they_were_given(camera):
 
 
 def test_someone_who_left_is_forgotten_and_a_newcomer_is_new(camera):
-    tracks = _tracks(max_age_s=0.5)
+    tracks = _tracks(max_coast_s=0.5)
     frames = _frames(camera, ids=False)
     tracks.observe(frames[0])
     assert tracks.person_ids == (0, 1)
@@ -93,12 +93,56 @@ def test_a_late_frame_still_gets_its_pose(camera):
     assert [d.stamp_ns for i in order for d in tracks.observe(frames[i])] == [frames[i].stamp_ns for i in order]
 
 
+def test_a_late_frame_still_gets_its_pose_with_ids_or_without(camera):
+    for ids in (True, False):
+        tracks, frames = _tracks(), _frames(camera, people=2, ids=ids)
+        for i in (0, 1, 2, 30, 10):
+            due = tracks.observe(frames[i])
+        assert [d.stamp_ns for d in due] == [frames[10].stamp_ns] * 2
+        assert tracks.oddities == [Oddity.LATE]
+        assert [len(d.track.history) for d in due] == [5, 5], "in the same people's histories"
+
+
 def test_time_that_jumps_back_starts_afresh(camera):
     tracks, frames = _tracks(), _frames(camera, people=1)
     for frame in frames:
         tracks.observe(_shift(frame, 100))
     due = tracks.observe(frames[0])
     assert len(due[0].track.history) == 1
+    assert tracks.oddities == [Oddity.WENT_BACK]
+    tracks.observe(frames[1])
+    assert tracks.oddities == []
+
+
+def test_time_that_leaps_ahead_starts_afresh_and_so_does_its_return(camera):
+    tracks, frames = _tracks(), _frames(camera, people=1)
+    tracks.observe(frames[0])
+    due = tracks.observe(_shift(frames[1], 3600))
+    assert (len(due[0].track.history), tracks.oddities) == (1, [Oddity.WENT_AHEAD])
+    due = tracks.observe(frames[2])
+    assert (len(due[0].track.history), tracks.oddities) == (1, [Oddity.WENT_BACK]), "one stamp gone wrong is survived"
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_frame_that_comes_twice_counts_once(camera, ids):
+    tracks, frames = _tracks(), _frames(camera, ids=ids)
+    for frame in frames[:3]:
+        assert len(tracks.observe(frame)) == 2
+        assert tracks.observe(frame) == []
+        assert tracks.oddities == [Oddity.DUPLICATE]
+    assert [len(d.track.history) for d in tracks.observe(frames[3])] == [4, 4]
+
+
+def test_people_may_come_one_message_each(camera):
+    """Detectors that send a message per person give them all the image's stamp."""
+    tracks, frames = _tracks(), _frames(camera)
+    for frame in frames[:3]:
+        for p in range(2):
+            one = dataclasses.replace(
+                frame, keypoints_px=frame.keypoints_px[[p]], scores=frame.scores[[p]], person_ids=(p + 1,)
+            )
+            assert [d.person_id for d in tracks.observe(one)] == [p + 1]
+            assert tracks.oddities == []
 
 
 @pytest.mark.parametrize("ids", [True, False])

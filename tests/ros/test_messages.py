@@ -12,7 +12,8 @@ from tests.conftest import walker
 def pose(person_id=1, placed=True, offset=(0.0, 4.0)):
     position = walker(0.1, offset_m=offset)[0]
     root = position[skeleton.ROOT]
-    return Pose3D(person_id, 5, position - root, position if placed else None, np.linspace(0, 1, 17, dtype=np.float32))
+    scores, velocity = np.linspace(0, 1, 17, dtype=np.float32), np.full((17, 3), 0.5)
+    return Pose3D(person_id, 5, position - root, position if placed else None, scores, velocity)
 
 
 def test_skeletons_carry_ids_poses_and_scores():

@@ -34,11 +34,11 @@ def test_every_parameter_is_described(config, about):
 
 
 def test_parameters_reach_the_configuration():
-    values = flatten(NodeConfig()) | {"image_size": [640, 480], "smoothing.beta": 1.5, "tracks.max_age_s": 3.0}
+    values = flatten(NodeConfig()) | {"image_size": [640, 480], "smoothing.beta": 1.5, "tracks.max_coast_s": 3.0}
     config = unflatten(NodeConfig(), values)
     assert config.image_size == (640, 480)
     assert config.lifter.smoothing.beta == 1.5
-    assert config.lifter.tracks.max_age_s == 3.0
+    assert config.lifter.tracks.max_coast_s == 3.0
     assert flatten(config) == values
 
 

@@ -1,0 +1,140 @@
+"""Who is who without ids, and with ids that lie."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.association import Motion, extent, similarity
+from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.core.tracks import Oddity, State, TrackConfig, Tracks
+from pstmo_ros.core.window import WindowSpec
+from tests.conftest import record, walker
+
+SPEC, RATE_HZ = WindowSpec(27, 3, 50.0, 13), 30.0
+NOISE_PX = 3.0
+
+
+def _tracks(**config) -> Tracks:
+    return Tracks(SPEC, 0.0, TrackConfig(**config), SmoothingConfig())
+
+
+def _shift(frame, seconds):
+    return dataclasses.replace(frame, stamp_ns=frame.stamp_ns + round(seconds * 1e9))
+
+
+def _only(frame, people, ids=None):
+    return dataclasses.replace(
+        frame, keypoints_px=frame.keypoints_px[people], scores=frame.scores[people], person_ids=ids
+    )
+
+
+def crossing(camera, seed, seconds=4.0):
+    """Two people who pass each other; the farther one is hidden for the second around it. No ids, any order, noise."""
+    right, left = walker(seconds, RATE_HZ, (0.0, 4.0)), walker(seconds, RATE_HZ, (0.0, 5.0), phase=1.0)
+    left[..., 0] *= -1
+    left = left[:, list(skeleton.MIRROR)]
+    recording, rng = record([right, left], camera, RATE_HZ, ids=False), np.random.default_rng(seed)
+    for t, frame in enumerate(recording.frames()):
+        people = [0] if abs(t / RATE_HZ - seconds / 2) < 0.5 else rng.permutation(2).tolist()
+        noisy = frame.keypoints_px + rng.normal(0, NOISE_PX, frame.keypoints_px.shape)
+        yield people, _only(dataclasses.replace(frame, keypoints_px=noisy), people)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_people_who_cross_and_hide_each_other_keep_their_ids(camera, seed):
+    tracks, named = _tracks(), {0: set(), 1: set()}
+    for people, frame in crossing(camera, seed):
+        due = tracks.observe(frame)
+        assert len(due) == len(people)
+        for person, d in zip(people, due, strict=True):
+            named[person].add(d.person_id)
+    assert len(named[0]) == len(named[1]) == 1
+    assert named[0] != named[1]
+
+
+def test_a_hidden_person_is_occluded_then_lost(camera):
+    frames = list(record([walker(3.0), walker(3.0, offset_m=(1.0, 5.0))], camera, ids=False).frames())
+    tracks, seen = _tracks(max_coast_s=1.0), []
+    tracks.observe(frames[0])
+    for frame in frames[1:70]:
+        tracks.observe(_only(frame, [0]))
+        seen.append(tracks.state(1))
+    assert (tracks.state(0), seen[0], seen[48], seen[51]) == (
+        State.TRACKED, State.OCCLUDED, State.OCCLUDED, State.LOST,
+    )  # fmt: skip
+    back = tracks.observe(frames[70])
+    assert sorted(d.person_id for d in back) == [0, 2], "whoever comes after that is somebody new"
+
+
+def _two(camera, seconds=2.0):
+    return list(record([walker(seconds, offset_m=(-1.0, 4.0)), walker(seconds, offset_m=(1.5, 5.0))], camera).frames())
+
+
+def test_ids_swapped_by_the_detector_take_their_histories_along(camera):
+    frames, tracks = _two(camera), _tracks()
+    for frame in frames[:30]:
+        before = {d.person_id: d.track.history for d in tracks.observe(frame)}
+    swapped = dataclasses.replace(frames[30], person_ids=(2, 1))
+    after = {d.person_id: d.track.history for d in tracks.observe(swapped)}
+    assert after == {1: before[2], 2: before[1]}
+    jumps = [np.nanmax(np.abs(np.diff(h.joints, axis=0))) for h in after.values()]
+    assert max(jumps) < 30, "no history has a leap in it"
+
+
+@pytest.mark.parametrize("gap_s", [0.02, 0.8])
+def test_a_recycled_id_starts_a_history_of_its_own(camera, gap_s):
+    frames, tracks = _two(camera), _tracks()
+    for frame in frames[:30]:
+        tracks.observe(_only(frame, [0], (1,)))
+    (due,) = tracks.observe(_shift(_only(frames[29], [1], (1,)), gap_s))
+    assert due.person_id == 1
+    assert len(due.track.history) == 1
+    assert tracks.oddities == [Oddity.RECYCLED]
+
+
+def test_a_person_whose_id_flickers_keeps_the_history(camera):
+    frames, tracks = _two(camera), _tracks()
+    for t, frame in enumerate(frames[:30]):
+        (due,) = tracks.observe(_only(frame, [0], (1 if t < 20 else 7,)))
+    assert due.person_id == 7
+    assert len(due.track.history) == 30
+    assert tracks.person_ids == (7,)
+
+
+def test_a_fast_robot_camera_does_not_cost_an_id_its_history(camera):
+    frames, tracks = _two(camera), _tracks()
+    for t, frame in enumerate(frames[:40:5]):  # 10 Hz, and the view sweeps 60 px a frame
+        moved = dataclasses.replace(frame, keypoints_px=frame.keypoints_px + np.float32(60 * t))
+        due = tracks.observe(moved)
+    assert [(d.person_id, len(d.track.history)) for d in due] == [(1, 8), (2, 8)]
+
+
+def test_the_largest_people_are_followed_when_there_are_too_many(camera):
+    walkers = [walker(1.0, offset_m=(0.8 * i - 1.0, 6.0 - i)) for i in range(3)]
+    frames, tracks = list(record(walkers, camera).frames()), _tracks(max_people=2)
+    assert [d.person_id for d in tracks.observe(frames[0])] == [2, 3]
+    assert tracks.oddities == [Oddity.CROWDED]
+    assert [d.person_id for d in tracks.observe(_only(frames[1], [0], (1,)))] == [1], "the hidden make room"
+    assert len(tracks) == 2
+
+
+def test_similarity_is_one_in_place_and_falls_with_distance():
+    joints = walker(0.1)[0, :, :2] * 100
+    sizes = extent(joints)[None, None]
+    at = [similarity(np.full((1, 1, 17), d), sizes, np.zeros(1))[0, 0] for d in (0, 5, 20, 200)]
+    assert at[0] == 1
+    assert at == sorted(at, reverse=True)
+    assert at[-1] < 0.01
+
+
+def test_motion_goes_on_as_before_while_nobody_looks():
+    joints, motion = walker(0.1)[0, :, :2] * 100, None
+    for t in range(30):
+        moved = joints + t * np.array([3.0, -1.0])
+        if motion is None:
+            motion = Motion(0, moved)
+        else:
+            motion.update(t * 33_000_000, moved)
+    np.testing.assert_allclose(motion.predict(59 * 33_000_000), joints + 59 * np.array([3.0, -1.0]), atol=0.5)
