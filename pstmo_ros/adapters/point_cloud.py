@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pstmo_ros.adapters import KeypointsError, stamp_ns
+from pstmo_ros.adapters.people import seen_people
 from pstmo_ros.core.layouts import LAYOUTS, Layout
 from pstmo_ros.core.types import Frame2D
 
@@ -32,19 +33,10 @@ def from_point_cloud(message: Any, layout: Layout, size_px: tuple[int, int]) -> 
             f"keypoints width is {message.width}, but parameter layout is {layout.name!r} with {joints} joints: {fix}"
         )
     points = _points(message)
-    xy = np.stack([points["x"], points["y"]], -1).astype(np.float32)
-    scores = np.nan_to_num(points["score"].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    seen = np.isfinite(xy).all(-1) & (scores > 0)
-    xy[~seen], scores[~seen] = np.nan, 0
-    there = seen.any(-1)
-    ids = None
-    if "person_id" in (points.dtype.names or ()) and (points["person_id"][there] >= 0).all():
-        ids = tuple(int(i) for i in points["person_id"][there, 0])
-        if len(set(ids)) != len(ids):
-            raise KeypointsError(
-                f"keypoints person_id repeats: {list(ids)}; give each person an id of their own, or -1"
-            )
-    return Frame2D(stamp_ns(message.header), size_px, layout.name, xy[there], scores[there], ids)
+    xy = np.stack([points["x"], points["y"]], -1)
+    has_ids = "person_id" in (points.dtype.names or ())
+    ids = points["person_id"][:, 0].tolist() if has_ids else [None] * len(points)
+    return seen_people(stamp_ns(message.header), size_px, layout.name, xy, points["score"], ids)
 
 
 def _points(message: Any) -> npt.NDArray[np.void]:

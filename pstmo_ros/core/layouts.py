@@ -65,6 +65,10 @@ _MEDIAPIPE_BODY = _both(
     "shoulder", "elbow", "wrist", "pinky", "index", "thumb", "hip", "knee", "ankle", "heel", "foot_index"
 )
 
+def _zed_arm(side: str) -> tuple[str, ...]:
+    return _side(side, "clavicle", "shoulder", "elbow", "wrist", "hand", "handtip", "thumb")
+
+
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
@@ -87,6 +91,24 @@ LAYOUTS: dict[str, Layout] = {
                 *("pelvis", "thorax", "upper_neck", "head_top"),
                 *_side("right", "wrist", "elbow", "shoulder"),
                 *_side("left", "shoulder", "elbow", "wrist"),
+            ),
+        ),
+        # The ZED SDK's BODY_34 and BODY_38; its BODY_18 is openpose_18.
+        Layout(
+            "zed_34",
+            (
+                *("pelvis", "naval_spine", "chest_spine", "neck", *_zed_arm("left"), *_zed_arm("right")),
+                *_side("left", "hip", "knee", "ankle", "foot"),
+                *_side("right", "hip", "knee", "ankle", "foot"),
+                *("head", "nose", "left_eye", "left_ear", "right_eye", "right_ear", "left_heel", "right_heel"),
+            ),
+        ),
+        Layout(
+            "zed_38",
+            (
+                *("pelvis", "spine_1", "spine_2", "spine_3", "neck", "nose", *_both("eye", "ear", "clavicle")),
+                *_both("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "big_toe", "small_toe", "heel"),
+                *_both("hand_thumb", "hand_index", "hand_middle", "hand_pinky"),
             ),
         ),
     )

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -17,8 +18,7 @@ from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
@@ -26,20 +26,17 @@ from visualization_msgs.msg import MarkerArray
 
 from pstmo_ros.adapters import KeypointsError
 from pstmo_ros.adapters.camera_info import camera_from
-from pstmo_ros.adapters.point_cloud import from_point_cloud
 from pstmo_ros.core import bundle as bundles
-from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter
-from pstmo_ros.core.types import Pose3D
+from pstmo_ros.core.types import Frame2D, Pose3D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
 
 WARN_EVERY_S = 5.0
 WAKE_S = 0.25  # the events executor looks for signals only this often
-# Best effort takes what reliable and best-effort publishers send; the depth bridges a slow moment, not a slow machine.
-INPUT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 OUTPUT_QOS = QoSProfile(depth=10)
 ROOT_RELATIVE = "_root_relative"  # frame_id suffix of poses about the pelvis, sent while no camera is known
 
@@ -52,6 +49,7 @@ class Lifter(LifecycleNode):
         self._declared = Parameters(self, NodeConfig(), ABOUT)
         self._warned: dict[str, float] = {}
         self._inputs: list[Any] = []  # subscriptions, while active
+        self._keypoints: KeypointInput | None = None
         self._out: dict[str, Any] = {}  # publishers, while configured
         self.add_on_set_parameters_callback(self._may_set)
 
@@ -72,17 +70,20 @@ class Lifter(LifecycleNode):
             bundle = bundles.load(model_path(config.model))
             engine = load_engine(bundle, config.engine)
             self._lifter = PoseLifter(bundle, engine, config.lifter)
+            self._keypoints = KeypointInput(
+                self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
+            )
         except (ValueError, EngineError) as e:
             self.get_logger().error(f"cannot configure: {e}")
             return TransitionCallbackReturn.FAILURE
-        self._config, self._layout = config, layouts.get(config.layout)
+        self._config = config
         self._camera: Camera | None = None
         self._size_px = config.image_size
         self._uncalibrated = f"no camera_info on {self.resolve_topic_name('camera_info')}"  # why, in words
         self._camera_content: tuple[Any, ...] = ()
         self._markers = messages.SkeletonMarkers(config.marker_lifetime_s)
         self._out = {
-            name: self.create_lifecycle_publisher(kind, f"~/{name}", OUTPUT_QOS, qos_overriding_options=_overridable())
+            name: self.create_lifecycle_publisher(kind, f"~/{name}", OUTPUT_QOS, qos_overriding_options=overridable())
             for name, kind in (("skeletons", PointCloud2), ("poses", PoseArray), ("markers", MarkerArray))
         }
         self.get_logger().info(
@@ -94,13 +95,13 @@ class Lifter(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._lifter.tracks.clear()
         self._inputs = [
-            self.create_subscription(kind, topic, callback, INPUT_QOS, qos_overriding_options=_overridable())
-            for kind, topic, callback in (
-                (CameraInfo, "camera_info", self._on_camera_info),
-                (PointCloud2, "keypoints", self._on_keypoints),
+            self.create_subscription(
+                CameraInfo, "camera_info", self._on_camera_info, INPUT_QOS, qos_overriding_options=overridable()
             )
         ]
-        self.get_logger().info(f"active: listening on {', '.join(s.topic_name for s in self._inputs)}")
+        self._keypoints.start()
+        listening = [s.topic_name for s in self._inputs] + self._keypoints.topics
+        self.get_logger().info(f"active: listening on {', '.join(listening)}")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -122,22 +123,22 @@ class Lifter(LifecycleNode):
         self._let_go()
         return TransitionCallbackReturn.SUCCESS
 
-    def _on_keypoints(self, message: PointCloud2) -> None:
+    def _on_keypoints(self, header: Header, read: Callable[[tuple[int, int]], Frame2D]) -> None:
         if min(self._size_px) <= 0:
             self._warn(f"keypoints are not lifted: {self._uncalibrated}, and parameter image_size is not set")
             return
         if self._camera is None:
             self._warn(f"{self._uncalibrated}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
         try:
-            frame = from_point_cloud(message, self._layout, self._size_px)
+            frame = read(self._size_px)
         except (KeypointsError, ValueError) as e:
             self._warn(f"keypoints refused: {e}")
             return
         poses = [p for p in self._lifter.step(frame, self._camera) if self._camera is None or p.position_m is not None]
         if not poses and not self._config.look_ahead_s:
-            self._publish(message.header.stamp, message.header.frame_id, [])
+            self._publish(header.stamp, header.frame_id, [])
         for stamp_ns, due in groupby(poses, key=lambda p: p.stamp_ns):
-            self._publish(messages.stamp(stamp_ns), message.header.frame_id, list(due))
+            self._publish(messages.stamp(stamp_ns), header.frame_id, list(due))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         content = (message.width, message.height, message.distortion_model, message.k.tobytes(), message.d.tobytes())
@@ -179,13 +180,15 @@ class Lifter(LifecycleNode):
         self.get_logger().warning(text)
 
     def _stop_listening(self) -> None:
+        if self._keypoints is not None:
+            self._keypoints.stop()
         while self._inputs:
             self.destroy_subscription(self._inputs.pop())
 
     def _let_go(self) -> None:
         while self._out:
             self.destroy_lifecycle_publisher(self._out.popitem()[1])
-        self._lifter = self._markers = None
+        self._lifter = self._markers = self._keypoints = None
 
 
 class _RosLog(logging.Handler):
@@ -206,10 +209,6 @@ def _to_ros_log(logger: Any) -> None:
     library = logging.getLogger("pstmo_ros")
     library.handlers, library.propagate = [_RosLog(logger)], False
     library.setLevel(logging.INFO)
-
-
-def _overridable() -> QoSOverridingOptions:
-    return QoSOverridingOptions.with_default_policies()
 
 
 def _executor() -> Any:

@@ -12,6 +12,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from pstmo_ros.adapters.detectors import KINDS
 from pstmo_ros.core import layouts
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.pipeline import LifterConfig
@@ -28,6 +29,8 @@ class NodeConfig:
 
     model: str = "realtime"
     engine: str = "auto"
+    keypoints_type: str = "auto"
+    keypoints_form: str = ""
     layout: str = "coco_17"
     look_ahead_s: float = 0.0
     image_size: tuple[int, int] = (0, 0)
@@ -83,6 +86,8 @@ class About:
 ABOUT = {
     "model": About("A bundled model's name, or the path of a model file (.safetensors)."),
     "engine": About(f"How the model runs: {', '.join(CHOICES)}; auto takes the fastest that works here."),
+    "keypoints_type": About(f"Messages of the detector: {', '.join(KINDS)}; auto finds out from topic keypoints."),
+    "keypoints_form": About("YAML file that describes the messages, for keypoints_type generic."),
     "layout": About(f"Keypoint order of the input: {', '.join(layouts.LAYOUTS)}."),
     "look_ahead_s": About("Seconds that each pose waits, to be better for having seen what follows.", 0, 10),
     "image_size": About("[width, height] in pixels; used only while there is no camera_info."),

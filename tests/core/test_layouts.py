@@ -4,7 +4,7 @@ import pytest
 from pstmo_ros.core import layouts, skeleton
 
 SIZES = {"h36m_17": 17, "coco_17": 17, "body_25": 25, "openpose_18": 18, "hri_18": 18, "halpe_26": 26,
-         "mediapipe_33": 33, "mpii_16": 16}  # fmt: skip
+         "mediapipe_33": 33, "mpii_16": 16, "zed_34": 34, "zed_38": 38}  # fmt: skip
 
 
 def _detect(layout: str, body: dict[str, tuple[float, float]]) -> np.ndarray:
@@ -36,6 +36,10 @@ def test_every_layout_has_its_published_size():
         ("mediapipe_33", 28, "right_ankle"),
         ("mpii_16", 0, "right_ankle"),
         ("mpii_16", 13, "left_shoulder"),
+        ("zed_34", 12, "right_shoulder"),
+        ("zed_34", 20, "left_ankle"),
+        ("zed_38", 15, "right_elbow"),
+        ("zed_38", 22, "left_ankle"),
     ],
 )
 def test_published_indices(layout, index, joint):

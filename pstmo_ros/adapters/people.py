@@ -1,0 +1,44 @@
+"""The last step of every adapter: who was seen, and who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+import numpy as np
+
+from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.core.types import Floats, Frame2D
+
+_ID_BITS = (1 << 30) - 1  # leaves room above for ids given here, within an int32
+
+
+def seen_people(
+    stamp_ns: int, size_px: tuple[int, int], layout: str, xy_px: Floats, scores: Floats, ids: Sequence[int | None]
+) -> Frame2D:
+    """xy_px (P, J, 2) and scores (P, J) as they were sent -> Frame2D without joints and people that were not seen.
+
+    ids (P,): None or negative where the detector has none; when anybody who was seen has none, nobody has.
+    KeypointsError when an id repeats.
+    """
+    xy = xy_px.astype(np.float32)
+    scores = np.nan_to_num(scores.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    seen = np.isfinite(xy).all(-1) & (scores > 0)
+    xy[~seen], scores[~seen] = np.nan, 0
+    there = np.flatnonzero(seen.any(-1))
+    given = [ids[int(p)] for p in there]
+    known = tuple(int(i) for i in given if i is not None and i >= 0)
+    if len(set(known)) != len(known):
+        raise KeypointsError(f"keypoints person_id repeats: {list(known)}; give each person an id of their own, or -1")
+    return Frame2D(stamp_ns, size_px, layout, xy[there], scores[there], known if len(known) == len(given) else None)
+
+
+def person_id(given: object) -> int | None:
+    """A detector's id as a number: text that is no number becomes one that is always the same; None for none at all."""
+    text = str(given).strip()
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return crc32(text.encode()) & _ID_BITS

@@ -1,0 +1,191 @@
+"""Listens to a detector, whatever its messages are: finds out their type, and subscribes to what it needs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import Header
+
+from pstmo_ros.adapters import stamp_ns
+from pstmo_ros.adapters.detectors import (
+    DETECTORS,
+    HRI_BODY,
+    HRI_IDS,
+    HRI_SOURCE,
+    KINDS,
+    Detector,
+    HriBodies,
+    from_hri,
+    of_form,
+)
+from pstmo_ros.adapters.forms import load_form
+from pstmo_ros.core import layouts
+from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.types import Frame2D
+
+TOPIC = "keypoints"
+HRI_TOPIC = "/humans/bodies/tracked"
+# Best effort takes what reliable and best-effort publishers send; the depth bridges a slow moment, not a slow machine.
+INPUT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+LOOK_EVERY_S = 0.2
+Size = tuple[int, int]
+OnKeypoints = Callable[[Header, Callable[[Size], Frame2D]], None]
+
+
+def overridable() -> QoSOverridingOptions:
+    """Lets users set a topic's QoS by parameters, qos_overrides.TOPIC.subscription.depth and the like."""
+    return QoSOverridingOptions.with_default_policies()
+
+
+class KeypointInput:
+    """Gives each keypoint message's header, and a function that makes it a Frame2D once the image's size is known.
+
+    That function raises KeypointsError or ValueError for a message that cannot be used.
+    """
+
+    def __init__(self, node: Node, kind: str, form: str, layout: str, on_keypoints: OnKeypoints) -> None:
+        """kind: one of KINDS; form: YAML file, for generic. ValueError names what is missing and where to get it."""
+        self._node, self._on_keypoints, self._layout = node, on_keypoints, layouts.get(layout)
+        self._subscriptions: list[Any] = []
+        self._hri: _Bodies | None = None
+        self._timer: Any = None
+        self._unknown: set[str] = set()
+        self._looks = kind == "auto"
+        if kind not in KINDS:
+            raise ValueError(f"parameter keypoints_type: {kind!r} is unknown; {nearest(kind, KINDS)}")
+        if kind == "generic" and not form:
+            raise ValueError(
+                "parameter keypoints_form is empty; keypoints_type generic needs a YAML file, see config/adapters"
+            )
+        self._detector = of_form(load_form(form)) if kind == "generic" else DETECTORS.get(kind)
+        if kind == "auto":  # until another type shows up: this one needs no package
+            self._detector = DETECTORS["pointcloud"]
+        if self._detector is not None:
+            message_class(self._detector.type, self._detector.source)
+        else:
+            message_class(HRI_IDS, HRI_SOURCE)
+
+    @property
+    def topics(self) -> list[str]:
+        """What is listened to now."""
+        return [s.topic_name for s in self._subscriptions]
+
+    def start(self) -> None:
+        """Listen."""
+        self._listen(self._detector, TOPIC if self._detector else HRI_TOPIC)
+        if self._looks:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = self._node.create_timer(LOOK_EVERY_S, self._look, clock=steady)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+        self._forget()
+
+    def _listen(self, detector: Detector | None, topic: str) -> None:
+        if detector is None:
+            self._hri = _Bodies(
+                self._node, PurePosixPath(self._node.resolve_topic_name(topic)).parent, self._on_keypoints
+            )
+            kind, callback = message_class(HRI_IDS, HRI_SOURCE), self._hri.on_ids
+        else:
+            kind, adapter = message_class(detector.type, detector.source), detector.adapter
+
+            def callback(message: Any) -> None:
+                self._on_keypoints(message.header, lambda size_px: adapter(message, self._layout, size_px))
+
+        self._subscriptions.append(
+            self._node.create_subscription(kind, topic, callback, INPUT_QOS, qos_overriding_options=overridable())
+        )
+
+    def _forget(self) -> None:
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+        if self._hri is not None:
+            self._hri.close()
+            self._hri = None
+
+    def _look(self) -> None:
+        """Take up the type that is published on the topic."""
+        topic = self._node.resolve_topic_name(TOPIC)
+        current = HRI_IDS if self._detector is None else self._detector.type
+        types = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
+        if not types or current in types:
+            return
+        by_type: dict[str, Detector | None] = {d.type: d for d in DETECTORS.values()} | {HRI_IDS: None}
+        for name in sorted(types - self._unknown):
+            try:
+                if name not in by_type:
+                    raise ValueError(
+                        f"{topic} carries {name}; known are {', '.join(by_type)}; for another one set parameter "
+                        "keypoints_type to generic and describe it as in config/adapters"
+                    )
+                source = HRI_SOURCE if name == HRI_IDS else by_type[name].source  # type: ignore[union-attr]
+                message_class(name, source)
+            except ValueError as e:
+                self._unknown.add(name)  # said once
+                self._node.get_logger().warning(str(e))
+                continue
+            self._detector = by_type[name]
+            self._forget()
+            self._listen(self._detector, TOPIC)
+            self._node.get_logger().info(f"{topic} carries {name}")
+            return
+
+
+class _Bodies:
+    """REP-155: a list of body ids, and each body's skeleton on a topic of its own beside it."""
+
+    def __init__(self, node: Node, folder: PurePosixPath, on_keypoints: OnKeypoints) -> None:
+        self._node, self._folder, self._on_keypoints = node, folder, on_keypoints
+        self._class = message_class(HRI_BODY, HRI_SOURCE)
+        self._bodies = HriBodies()
+        self._subscriptions: dict[str, Any] = {}
+
+    def on_ids(self, message: Any) -> None:
+        """The bodies that are now tracked: listen to the new ones, and no longer to those that left."""
+        tracked = set(message.ids)
+        for body in [b for b in self._subscriptions if b not in tracked]:
+            self._node.destroy_subscription(self._subscriptions.pop(body))
+        for body in sorted(tracked - set(self._subscriptions)):
+            self._subscriptions[body] = self._node.create_subscription(
+                self._class,
+                str(self._folder / body / "skeleton2d"),
+                lambda skeleton, body=body: self._give(self._bodies.add(body, skeleton)),
+                INPUT_QOS,
+            )
+        self._give(self._bodies.track(tracked))
+        if not tracked:
+            self._on_keypoints(message.header, lambda size_px: from_hri(stamp_ns(message.header), {}, size_px))
+
+    def close(self) -> None:
+        """Listen no more."""
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.popitem()[1])
+
+    def _give(self, frames: list[dict[str, Any]]) -> None:
+        for bodies in frames:
+            header = next(iter(bodies.values())).header
+
+            def frame(size_px: Size, bodies: dict[str, Any] = bodies, header: Header = header) -> Frame2D:
+                return from_hri(stamp_ns(header), bodies, size_px)
+
+            self._on_keypoints(header, frame)
+
+
+def message_class(name: str, source: str) -> Any:
+    """The class of "package/msg/Name". ValueError says where the package comes from when it is not there."""
+    package, _, kind = name.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), kind)
+    except (ImportError, AttributeError):
+        raise ValueError(f"{name} is not installed here: {source}; then source the workspace") from None
