@@ -65,6 +65,7 @@ _MEDIAPIPE_BODY = _both(
     "shoulder", "elbow", "wrist", "pinky", "index", "thumb", "hip", "knee", "ankle", "heel", "foot_index"
 )
 
+
 def _zed_arm(side: str) -> tuple[str, ...]:
     return _side(side, "clavicle", "shoulder", "elbow", "wrist", "hand", "handtip", "thumb")
 

@@ -1,6 +1,6 @@
 """The spine: 2D keypoints in, one forward pass for everyone, metric poses out.
 
-The live node, the offline tool, the demo and the accuracy evaluation all call ``PoseLifter.step``.
+The offline tool and the accuracy evaluation call ``PoseLifter.step``; the live node calls its two halves.
 """
 
 from __future__ import annotations

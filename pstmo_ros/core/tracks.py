@@ -131,7 +131,10 @@ class Tracks:
         self._newest_ns = None
 
     def reconfigure(self, config: TrackConfig, smoothing: SmoothingConfig) -> None:
-        """Go on with other settings; ``max_gap_s`` and smoothing count for people who come from now on."""
+        """Go on with other settings; ``max_gap_s`` counts for people who come from now on."""
+        if smoothing != self.smoothing:
+            for track in self._tracks.values():
+                track.smoother = OneEuro(smoothing)
         self.config, self.smoothing = config, smoothing
 
     def _due(self, until_ns: int | None) -> list[Due]:

@@ -90,9 +90,12 @@ class SkeletonMarkers:
     """~/markers. Messages are made once per person and only their points change: rclpy is slow at making them."""
 
     def __init__(self, lifetime_s: float) -> None:
-        seconds = int(lifetime_s)
-        self._lifetime = Duration(sec=seconds, nanosec=round((lifetime_s - seconds) * 1e9))
         self._people: dict[int, _PersonMarkers] = {}
+        self.set_lifetime(lifetime_s)
+
+    def set_lifetime(self, lifetime_s: float) -> None:
+        """Seconds after which a viewer removes what is not renewed; 0 keeps it. For people who come from now on."""
+        self._lifetime = Duration(sec=int(lifetime_s), nanosec=round(lifetime_s % 1 * 1e9))
 
     def update(self, header: Header, poses: Sequence[Pose3D]) -> MarkerArray:
         """Everyone present, and a DELETE for each marker of those who have left since the last call."""

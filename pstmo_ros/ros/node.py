@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import rclpy
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
-from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
-from visualization_msgs.msg import MarkerArray
 
-from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.adapters import KeypointsError, stamp_ns
 from pstmo_ros.adapters.camera_info import camera_from
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.pipeline import PoseLifter
-from pstmo_ros.core.types import Frame2D, Pose3D
+from pstmo_ros.core.pipeline import PoseLifter, Windows
+from pstmo_ros.core.tracks import Oddity, State
+from pstmo_ros.core.types import Frame2D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.diagnostics import Diagnostics
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
+from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
+from pstmo_ros.ros.spin import spin, to_ros_log
+from pstmo_ros.ros.worker import Worker
 
-WARN_EVERY_S = 5.0
-WAKE_S = 0.25  # the events executor looks for signals only this often
-OUTPUT_QOS = QoSProfile(depth=10)
+EPISODE_S, REMIND_S = 5.0, 60.0  # a warning is said once while it lasts, and again now and then
+CLOCKS_APART_S = 5.0
 ROOT_RELATIVE = "_root_relative"  # frame_id suffix of poses about the pelvis, sent while no camera is known
+JUMPS = (Oddity.WENT_BACK, Oddity.WENT_AHEAD)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One frame's way from its arrival (monotonic seconds) to the outputs."""
+
+    header: Header
+    windows: Windows
+    camera: Camera | None
+    arrived: float
 
 
 class Lifter(LifecycleNode):
-    """Lifecycle: configure loads the model, activate starts listening, deactivate stops, cleanup lets go of it all."""
+    """Lifecycle: configure loads the model, activate starts listening, deactivate stops, cleanup lets go of it all.
+
+    Callbacks take frames in, in the executor's thread; the worker's thread lifts and publishes.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("lifter", **kwargs)
         self._declared = Parameters(self, NodeConfig(), ABOUT)
-        self._warned: dict[str, float] = {}
-        self._inputs: list[Any] = []  # subscriptions, while active
-        self._keypoints: KeypointInput | None = None
-        self._out: dict[str, Any] = {}  # publishers, while configured
+        self._warned: dict[str, tuple[float, float]] = {}  # what -> when it last happened, and was last said
+        self._keypoints: KeypointInput | None = None  # while configured; it listens while active
+        self._camera_info: Any = None  # subscription, while active
+        self._worker: Worker[Job] | None = None  # while active
+        self._outputs: Outputs | None = None  # while configured
         self.add_on_set_parameters_callback(self._may_set)
+        self.add_post_set_parameters_callback(self._was_set)
 
     def start(self) -> None:
         """Configure and activate when parameter autostart asks for it; else say how that is done."""
@@ -63,6 +77,10 @@ class Lifter(LifecycleNode):
             )
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
+
+    def destroy_node(self) -> None:
+        self._stop_listening()
+        super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
@@ -81,27 +99,30 @@ class Lifter(LifecycleNode):
         self._size_px = config.image_size
         self._uncalibrated = f"no camera_info on {self.resolve_topic_name('camera_info')}"  # why, in words
         self._camera_content: tuple[Any, ...] = ()
-        self._markers = messages.SkeletonMarkers(config.marker_lifetime_s)
-        self._out = {
-            name: self.create_lifecycle_publisher(kind, f"~/{name}", OUTPUT_QOS, qos_overriding_options=overridable())
-            for name, kind in (("skeletons", PointCloud2), ("poses", PoseArray), ("markers", MarkerArray))
+        self._camera_clock: tuple[float, float] | None = None  # arrival and stamp of the newest camera_info
+        self._outputs = Outputs(self, config)
+        about = {
+            "model": f"{config.model} ({bundle.sha256[:12]})",
+            "engine": engine.name,
+            "keypoints": config.layout,
+            "look-ahead": f"{config.look_ahead_s:g} s",
         }
-        self.get_logger().info(
-            f"model {config.model} ({bundle.sha256[:12]}), engine {engine.name}, keypoints {config.layout}, "
-            f"look-ahead {config.look_ahead_s:g} s"
-        )
+        self._diagnostics = Diagnostics(self, about)
+        self.get_logger().info(", ".join(f"{name} {value}" for name, value in about.items()))
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._lifter.tracks.clear()
-        self._inputs = [
-            self.create_subscription(
-                CameraInfo, "camera_info", self._on_camera_info, INPUT_QOS, qos_overriding_options=overridable()
-            )
-        ]
+        self._camera_clock = None
+        self._worker = Worker(self._lift, self._config.max_delay_s)
+        self._camera_info = self.create_subscription(
+            CameraInfo, "camera_info", self._on_camera_info, INPUT_QOS, qos_overriding_options=overridable()
+        )
         self._keypoints.start()
-        listening = [s.topic_name for s in self._inputs] + self._keypoints.topics
-        self.get_logger().info(f"active: listening on {', '.join(listening)}")
+        self._diagnostics.active = True
+        self.get_logger().info(
+            f"active: listening on {', '.join([self._camera_info.topic_name, *self._keypoints.topics])}"
+        )
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -124,23 +145,59 @@ class Lifter(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _on_keypoints(self, header: Header, read: Callable[[tuple[int, int]], Frame2D]) -> None:
+        arrived = time.monotonic()
         if min(self._size_px) <= 0:
             self._warn(f"keypoints are not lifted: {self._uncalibrated}, and parameter image_size is not set")
             return
-        if self._camera is None:
-            self._warn(f"{self._uncalibrated}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
         try:
             frame = read(self._size_px)
         except (KeypointsError, ValueError) as e:
+            self._diagnostics.count("messages refused")
             self._warn(f"keypoints refused: {e}")
             return
-        poses = [p for p in self._lifter.step(frame, self._camera) if self._camera is None or p.position_m is not None]
-        if not poses and not self._config.look_ahead_s:
-            self._publish(header.stamp, header.frame_id, [])
-        for stamp_ns, due in groupby(poses, key=lambda p: p.stamp_ns):
-            self._publish(messages.stamp(stamp_ns), header.frame_id, list(due))
+        self._take_in(frame, header, arrived)
+
+    def _take_in(self, frame: Frame2D, header: Header, arrived: float) -> None:
+        """Add a frame to everyone's history, and hand over to the worker what is now due."""
+        self._diagnostics.received(self.get_clock().now().nanoseconds * 1e-9 - frame.stamp_ns * 1e-9)
+        if frame.stamp_ns == 0:
+            self._diagnostics.count("messages refused")
+            self._warn("keypoints refused: stamp is 0; let the detector copy the image's header")
+            return
+        if self._camera is None:
+            self._warn(f"{self._uncalibrated}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
+        windows = self._lifter.observe(frame)
+        tracks = self._lifter.tracks
+        for oddity in tracks.oddities:
+            self._diagnostics.count(oddity.name.lower().replace("_", " "))
+            self._warn(oddity.value, each=oddity in JUMPS)
+        self._compare_clocks(frame.stamp_ns * 1e-9, arrived)
+        states = [tracks.state(i) for i in tracks.person_ids]
+        self._diagnostics.people = {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
+        if self._worker is not None and (windows.due or self._nobody(tracks.oddities)):
+            self._worker.put(Job(header, windows, self._camera, arrived))
+
+    def _nobody(self, oddities: list[Oddity]) -> bool:
+        """Whether a frame that makes nothing due is worth an empty message: what it shows is that nobody is there."""
+        return not self._config.look_ahead_s and Oddity.DUPLICATE not in oddities
+
+    def _compare_clocks(self, stamp_s: float, arrived: float) -> None:
+        """Keypoints and camera_info that arrive together should carry stamps of one clock."""
+        if self._camera_clock is None or any(o in JUMPS for o in self._lifter.tracks.oddities):
+            self._camera_clock = None
+            return
+        camera_arrived, camera_stamp_s = self._camera_clock
+        apart = (stamp_s - arrived) - (camera_stamp_s - camera_arrived)
+        if arrived - camera_arrived < 1 and abs(apart) > CLOCKS_APART_S:
+            self._warn(
+                f"keypoints are stamped {abs(apart):.0f} s {'after' if apart > 0 else 'before'} camera_info: "
+                "their clocks differ, or one is simulated; poses carry the keypoints' stamps",
+                key="clocks",
+            )
 
     def _on_camera_info(self, message: CameraInfo) -> None:
+        if any((message.header.stamp.sec, message.header.stamp.nanosec)):
+            self._camera_clock = (time.monotonic(), stamp_ns(message.header) * 1e-9)
         content = (message.width, message.height, message.distortion_model, message.k.tobytes(), message.d.tobytes())
         if content == self._camera_content:
             return
@@ -155,89 +212,83 @@ class Lifter(LifecycleNode):
         except ValueError as e:
             self._camera, self._uncalibrated = None, str(e)
 
-    def _publish(self, stamp: Time, frame_id: str, poses: list[Pose3D]) -> None:
-        """Send each output that somebody listens to."""
-        header = Header(stamp=stamp, frame_id=frame_id + (ROOT_RELATIVE if self._camera is None else ""))
-        if self._out["skeletons"].get_subscription_count():
-            self._out["skeletons"].publish(messages.skeletons(header, poses))
-        if self._out["poses"].get_subscription_count():
-            self._out["poses"].publish(messages.pose_array(header, poses))
-        if self._out["markers"].get_subscription_count():
-            self._out["markers"].publish(self._markers.update(header, poses))
+    def _lift(self, job: Job) -> None:
+        """The worker's part: lift, and publish in the order of stamps."""
+        try:
+            known = job.camera is not None
+            poses = [p for p in self._lifter.lift(job.windows, job.camera) if not known or p.position_m is not None]
+            frame_id = job.header.frame_id + ("" if known else ROOT_RELATIVE)
+            if not poses and not self._config.look_ahead_s:
+                self._outputs.publish(Header(stamp=job.header.stamp, frame_id=frame_id), [])
+            for stamp, due in groupby(poses, key=lambda p: p.stamp_ns):
+                self._outputs.publish(Header(stamp=messages.stamp(stamp), frame_id=frame_id), list(due))
+            self._diagnostics.published(time.monotonic() - job.arrived)
+        except Exception as e:  # whatever went wrong must not end what a robot may be relying on
+            if rclpy.ok():
+                self._diagnostics.error(f"{type(e).__name__}: {e}")
+                self._say(f"a frame was lost: {traceback.format_exc()}", self.get_logger().error, key=type(e).__name__)
+        self._say_if_slow()
+
+    def _say_if_slow(self) -> None:
+        worker = self._worker
+        if worker is not None and worker.skipped > self._diagnostics.skipped:
+            self._diagnostics.skipped = worker.skipped
+            self._warn(
+                f"too slow for the input: frames that waited longer than {worker.max_delay_s:g} s (max_delay_s) are "
+                "skipped, so that poses stay timely; a smaller model or a faster engine lifts them all",
+                key="slow",
+            )
 
     def _may_set(self, parameters: list[Parameter]) -> SetParametersResult:
-        ours = [p.name for p in parameters if p.name in self._declared.names]
-        if self._out and ours:
-            return SetParametersResult(successful=False, reason=f"{', '.join(ours)}: read on configure; clean up first")
+        if self._outputs is None:
+            return SetParametersResult(successful=True)
+        fixed = [p.name for p in parameters if p.name in self._declared.names and not ABOUT[p.name].live]
+        if fixed:
+            return SetParametersResult(
+                successful=False, reason=f"{', '.join(fixed)}: read on configure; clean up first"
+            )
         return SetParametersResult(successful=True)
 
-    def _warn(self, text: str) -> None:
-        """Warn, the same words at most every WARN_EVERY_S."""
-        now = time.monotonic()
-        if now - self._warned.get(text, -WARN_EVERY_S) < WARN_EVERY_S:
+    def _was_set(self, parameters: list[Parameter]) -> None:
+        """Go on with what was changed, if that is one of the live parameters."""
+        if self._outputs is None or not any(p.name in self._declared.names for p in parameters):
             return
-        self._warned = {t: at for t, at in self._warned.items() if now - at < WARN_EVERY_S} | {text: now}
-        self.get_logger().warning(text)
+        self._config = config = self._declared.read()
+        self._lifter.tracks.reconfigure(config.tracks, config.smoothing)
+        self._outputs.markers.set_lifetime(config.marker_lifetime_s)
+        if self._worker is not None:
+            self._worker.max_delay_s = config.max_delay_s
+
+    def _warn(self, text: str, key: str | None = None, each: bool = False) -> None:
+        self._diagnostics.warn(text)
+        self._say(text, self.get_logger().warning, key, each)
+
+    def _say(self, text: str, log: Any, key: str | None = None, each: bool = False) -> None:
+        """Log once per episode; ``each``: every time. Without a key the text tells episodes apart."""
+        now, key = time.monotonic(), key or text
+        happened, said = self._warned.get(key, (-REMIND_S, -REMIND_S))
+        quiet = not each and now - happened < EPISODE_S and now - said < REMIND_S
+        if len(self._warned) > 100:
+            self._warned.clear()
+        self._warned[key] = (now, said if quiet else now)
+        if not quiet:
+            log(text)
 
     def _stop_listening(self) -> None:
-        if self._keypoints is not None:
+        if self._camera_info is not None:
+            self.destroy_subscription(self._camera_info)
             self._keypoints.stop()
-        while self._inputs:
-            self.destroy_subscription(self._inputs.pop())
+            self._camera_info = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+            self._diagnostics.active = False
 
     def _let_go(self) -> None:
-        while self._out:
-            self.destroy_lifecycle_publisher(self._out.popitem()[1])
-        self._lifter = self._markers = self._keypoints = None
-
-
-class _RosLog(logging.Handler):
-    """Carries what the library logs (engines, compilation) into the node's log."""
-
-    def __init__(self, logger: Any) -> None:
-        super().__init__()
-        self._logger = logger
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:  # one line each: rclpy ties a severity to the line that logs
-            self._logger.warning(record.getMessage())
-        else:
-            self._logger.info(record.getMessage())
-
-
-def _to_ros_log(logger: Any) -> None:
-    library = logging.getLogger("pstmo_ros")
-    library.handlers, library.propagate = [_RosLog(logger)], False
-    library.setLevel(logging.INFO)
-
-
-def _executor() -> Any:
-    """The events executor costs half of the others' time per message; it is experimental, so there is a way around."""
-    try:
-        from rclpy.experimental.events_executor import EventsExecutor
-
-        return EventsExecutor()
-    except ImportError:
-        from rclpy.executors import SingleThreadedExecutor
-
-        return SingleThreadedExecutor()
-
-
-def spin(node: Any) -> None:
-    """Run a node until it is asked to end (KeyboardInterrupt or ExternalShutdownException)."""
-    executor = _executor()
-    executor.add_node(node)
-    never = Future()
-    while rclpy.ok():
-        try:
-            executor.spin_until_future_complete(never, WAKE_S)
-        except Exception as e:  # whatever went wrong must not end what a robot may be relying on
-            if not rclpy.ok():  # it went wrong because everything is ending
-                raise ExternalShutdownException from None
-            if isinstance(e, RCLError):  # rclpy raises on a lifecycle transition that the present state does not have
-                node.get_logger().error(f"refused: {e}")
-            else:
-                node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+        if self._outputs is not None:
+            self._outputs.close()
+            self._diagnostics.close()
+        self._outputs = self._lifter = self._keypoints = None
 
 
 def main(args: list[str] | None = None) -> None:
@@ -245,7 +296,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         rclpy.init(args=args)
         node = Lifter()
-        _to_ros_log(node.get_logger())
+        to_ros_log(node.get_logger())
         node.start()
         spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -34,6 +34,7 @@ class NodeConfig:
     layout: str = "coco_17"
     look_ahead_s: float = 0.0
     image_size: tuple[int, int] = (0, 0)
+    max_delay_s: float = 0.1
     marker_lifetime_s: float = 0.5
     autostart: bool = False
     tracks: TrackConfig = field(default_factory=TrackConfig)
@@ -57,11 +58,12 @@ class NodeConfig:
 
 @dataclass(frozen=True)
 class About:
-    """What a parameter does, and the values that it may take."""
+    """What a parameter does, the values that it may take, and whether it may change while the node is configured."""
 
     text: str
     low: float | None = None
     high: float | None = None
+    live: bool = False
 
     def descriptor(self, default: Any) -> ParameterDescriptor:
         """For tools such as `ros2 param describe`; rclpy refuses values out of range by it."""
@@ -91,18 +93,25 @@ ABOUT = {
     "layout": About(f"Keypoint order of the input: {', '.join(layouts.LAYOUTS)}."),
     "look_ahead_s": About("Seconds that each pose waits, to be better for having seen what follows.", 0, 10),
     "image_size": About("[width, height] in pixels; used only while there is no camera_info."),
-    "marker_lifetime_s": About("Seconds after which RViz removes markers that are not renewed; 0 keeps them.", 0, 3600),
+    "max_delay_s": About("Seconds that a frame may wait for its turn before only the newest is lifted.", 0, 10, True),
+    "marker_lifetime_s": About(
+        "Seconds after which RViz removes markers that are not renewed; 0 keeps them.", 0, 3600, True
+    ),
     "autostart": About("Configure and activate at start instead of waiting for lifecycle calls."),
-    "tracks.min_score": About("Keypoints with a lower score count as not seen.", 0, 1),
+    "tracks.min_score": About("Keypoints with a lower score count as not seen.", 0, 1, True),
     "tracks.max_gap_s": About("Longest stretch, in seconds, over which an unseen joint is interpolated.", 0, 10),
-    "tracks.max_coast_s": About("Seconds for which somebody hidden is expected back; then they have left.", 0, 3600),
-    "tracks.max_people": About("People followed at once; further ones are left out, the smallest first.", 1, 1000),
-    "tracks.min_similarity": About("Keypoint similarity (OKS) that makes somebody without an id a known person.", 0, 1),
-    "tracks.max_jump_s": About("Stamps that go back by more seconds than this start everything anew.", 0, 3600),
-    "smoothing.enabled": About("One-Euro filter on the output."),
-    "smoothing.min_cutoff_hz": About("Cut-off for a still joint: lower is smoother and lags more.", 0.001, 1000),
-    "smoothing.beta": About("How much the cut-off rises with speed, in Hz per m/s: higher lags less.", 0, 1000),
-    "smoothing.speed_cutoff_hz": About("Cut-off of the speed estimate.", 0.001, 1000),
+    "tracks.max_coast_s": About(
+        "Seconds for which somebody hidden is expected back; then they have left.", 0, 3600, True
+    ),
+    "tracks.max_people": About("People followed at once; of more, the largest in the image are.", 1, 1000, True),
+    "tracks.min_similarity": About(
+        "Keypoint similarity (OKS) that makes somebody without a known id a known person.", 0, 1, True
+    ),
+    "tracks.max_jump_s": About("Stamps that go back by more seconds than this start everything anew.", 0, 3600, True),
+    "smoothing.enabled": About("One-Euro filter on the output.", live=True),
+    "smoothing.min_cutoff_hz": About("Cut-off for a still joint: lower is smoother and lags more.", 0.001, 1000, True),
+    "smoothing.beta": About("How much the cut-off rises with speed, in Hz per m/s: higher lags less.", 0, 1000, True),
+    "smoothing.speed_cutoff_hz": About("Cut-off of the speed estimate.", 0.001, 1000, True),
 }
 _PLAIN = ("use_sim_time", "start_type_description_service")  # every node's own
 _QOS = "qos_overrides."

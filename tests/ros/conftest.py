@@ -64,8 +64,11 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
 
     def start(self, bundle, activate=True, **parameters):
-        """The node in this process, with the test model on eager torch unless told otherwise."""
-        values = {"model": str(bundle.path), "engine": "torch", "layout": "h36m_17"} | parameters
+        """The node in this process, with the test model on eager torch unless told otherwise.
+
+        Frames may wait as long as they like: on a busy machine none is to be skipped that a test waits for.
+        """
+        values = {"model": str(bundle.path), "engine": "torch", "layout": "h36m_17", "max_delay_s": 10.0} | parameters
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
         self.lifter = Lifter(parameter_overrides=overrides)
         self.executor.add_node(self.lifter)

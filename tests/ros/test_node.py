@@ -1,5 +1,7 @@
 """The node over real DDS: what goes in comes out, once, in time and in place; what cannot is named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -9,6 +11,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
+from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
 from pstmo_ros.ros import messages
@@ -200,22 +203,53 @@ def test_lifecycle(graph, bundle, recording):
     assert graph.state() == "finalized"
 
 
+def set_parameter(graph, name, value):
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    (result,) = graph.call(SetParameters, "/lifter/set_parameters", request).results
+    return result
+
+
 def test_parameters_are_refused_while_they_would_have_no_effect(graph, bundle):
     graph.start(bundle)
-    request = SetParameters.Request(parameters=[Parameter("tracks.min_score", value=0.5).to_parameter_msg()])
-    (result,) = graph.call(SetParameters, "/lifter/set_parameters", request).results
+    result = set_parameter(graph, "look_ahead_s", 0.5)
     assert not result.successful
-    assert "tracks.min_score: read on configure; clean up first" in result.reason
+    assert "look_ahead_s: read on configure; clean up first" in result.reason
+    assert not set_parameter(graph, "tracks.min_score", 1.5).successful, "out of range"
+
+
+def test_live_parameters_take_effect_at_once(graph, bundle, recording):
+    graph.start(bundle)
+    graph.lift(recording, range(3))
+    recording.keypoints[3:, 0, :, 2] = 0.4
+    assert arrays(graph.lift(recording, [3])[0])[0] == [1, 2]
+    assert set_parameter(graph, "tracks.min_score", 0.5).successful
+    assert set_parameter(graph, "marker_lifetime_s", 2.0).successful
+    assert set_parameter(graph, "smoothing.enabled", False).successful
+    (message,) = graph.lift(recording, [4])
+    assert arrays(message)[0] == [2], "the other's keypoints are now too doubtful"
+    raw = PoseLifter(bundle, load_engine(bundle, "torch"), LifterConfig(smoothing=SmoothingConfig(enabled=False)))
+    expected = lift(
+        dataclasses.replace(recording, keypoints=recording.keypoints[:5], stamps_ns=recording.stamps_ns[:5]), raw
+    )
+    np.testing.assert_allclose(arrays(message)[1][0], expected.poses_m[4, 1], atol=1e-4)
+    graph.until(lambda: len(graph.got["markers"]) == 5)
+    recording.keypoints[5:, 0, :, 2] = 1
+    graph.lift(recording, [5])
+    graph.until(lambda: len(graph.got["markers"]) == 6)
+    assert {m.lifetime.sec for m in graph.got["markers"][-1].markers if m.id == 1} == {2}
 
 
 def test_outputs_that_nobody_wants_are_not_made(graph, bundle, recording, monkeypatch):
+    made, make = [], messages.pose_array
+    monkeypatch.setattr(messages, "pose_array", lambda *a: made.append(a) or make(*a))
     graph.start(bundle)
-    made = []
-    monkeypatch.setattr(messages, "pose_array", lambda *a: made.append(a))
+    graph.lift(recording, [0])
+    graph.until(lambda: made)
+    made.clear()
     for subscription in list(graph.node.subscriptions):
         if subscription.topic_name == "/lifter/poses":
             graph.node.destroy_subscription(subscription)
     graph.until(lambda: graph.lifter.count_subscribers("/lifter/poses") == 0)
     graph.spin(0.2)
-    graph.lift(recording, [0])
+    graph.lift(recording, [1])
     assert not made

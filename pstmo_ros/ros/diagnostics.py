@@ -1,0 +1,120 @@
+"""What the node says about itself: one status on /diagnostics, once a second, whether or not anything arrives."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+
+PERIOD_S = 1.0
+_RECENT_S = 5.0  # rates and latency are of this long, and a fault is a warning for this long
+_LEVELS = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
+_OK, _WARN, _ERROR = range(3)
+
+
+class Diagnostics:
+    """Collects what happens, from any thread, and publishes it while the node is configured."""
+
+    def __init__(self, node: Any, about: dict[str, str]) -> None:
+        """about: what does not change while configured, such as model and engine."""
+        self._node, self._about = node, about
+        self._received: deque[float] = deque(maxlen=2000)  # arrivals, by the monotonic clock
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=2000)  # when, and how long it took
+        self._counts: Counter[str] = Counter()
+        self._faults: dict[str, tuple[float, int]] = {}  # text -> when last, level
+        self._age_s = float("nan")
+        self._last_error = "none"
+        self.active = False
+        self.people: dict[str, int] = {}
+        self.skipped = 0
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # A steady clock: with use_sim_time and no simulator, the node's own clock stands still.
+        self._clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(PERIOD_S, self.publish, clock=self._clock)
+
+    def received(self, age_s: float) -> None:
+        """A keypoint message arrived, stamped ``age_s`` before the node's clock."""
+        self._received.append(time.monotonic())
+        self._counts["keypoints received"] += 1
+        self._age_s = age_s
+
+    def published(self, latency_s: float) -> None:
+        """A frame's poses went out, ``latency_s`` after the message that made them due."""
+        self._latencies.append((time.monotonic(), latency_s))
+        self._counts["frames published"] += 1
+
+    def count(self, what: str) -> None:
+        """Something odd but harmless happened."""
+        self._counts[what] += 1
+
+    def warn(self, text: str) -> None:
+        """Something is wrong that the user can mend."""
+        self._fault(text, _WARN)
+
+    def error(self, text: str) -> None:
+        """Something failed."""
+        self._fault(text, _ERROR)
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._publisher)
+
+    def status(self) -> DiagnosticStatus:
+        """The present state of affairs."""
+        now = time.monotonic()
+        level, text = self._worst(now)
+        recent = [took for at, took in list(self._latencies) if now - at <= _RECENT_S]
+        p50, p99 = np.percentile(recent, (50, 99)) * 1e3 if recent else (float("nan"),) * 2
+        values = self._about | {
+            "input rate": f"{_rate(now, list(self._received)):.1f} Hz",
+            "output rate": f"{_rate(now, [at for at, _ in list(self._latencies)]):.1f} Hz",
+            "age of newest keypoints": f"{self._age_s:.3f} s",
+            "latency p50": f"{p50:.1f} ms",
+            "latency p99": f"{p99:.1f} ms",
+            "frames skipped (too slow)": str(self.skipped),
+            **{f"people {state}": str(n) for state, n in self.people.items()},
+            **{name: str(n) for name, n in list(self._counts.items())},
+            "last error": self._last_error,
+        }
+        return DiagnosticStatus(
+            level=_LEVELS[level],
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: lifting",
+            message=text,
+            hardware_id=self._about.get("engine", ""),
+            values=[KeyValue(key=k, value=v) for k, v in values.items()],
+        )
+
+    def publish(self) -> None:
+        """Send the status."""
+        message = DiagnosticArray(status=[self.status()])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+    def _fault(self, text: str, level: int) -> None:
+        self._faults[text] = (time.monotonic(), level)
+        self._last_error = text
+        while len(self._faults) > 20:
+            self._faults.pop(next(iter(self._faults)), None)
+
+    def _worst(self, now: float) -> tuple[int, str]:
+        faults = [(level, at, text) for text, (at, level) in list(self._faults.items()) if now - at <= _RECENT_S]
+        if faults:
+            level, _, text = max(faults)
+            return level, text
+        if not self.active:
+            return _OK, "configured, not active"
+        if not self._received or now - self._received[-1] > _RECENT_S:
+            return _WARN, f"no keypoints on {self._node.resolve_topic_name('keypoints')}"
+        return _OK, "lifting"
+
+
+def _rate(now: float, times: list[float]) -> float:
+    recent = [t for t in times if now - t <= _RECENT_S]
+    if len(recent) < 2:
+        return 0.0
+    return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-9)

@@ -1,0 +1,62 @@
+"""How the node's process runs: its executor, and the library's log in the node's."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+import rclpy
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.executors import ExternalShutdownException
+from rclpy.task import Future
+
+WAKE_S = 0.25  # the events executor looks for signals only this often
+
+
+def spin(node: Any) -> None:
+    """Run a node until it is asked to end (KeyboardInterrupt or ExternalShutdownException)."""
+    executor = _executor()
+    executor.add_node(node)
+    never = Future()
+    while rclpy.ok():
+        try:
+            executor.spin_until_future_complete(never, WAKE_S)
+        except Exception as e:  # whatever went wrong must not end what a robot may be relying on
+            if not rclpy.ok():  # it went wrong because everything is ending
+                raise ExternalShutdownException from None
+            if isinstance(e, RCLError):  # rclpy raises on a lifecycle transition that the present state does not have
+                node.get_logger().error(f"refused: {e}")
+            else:
+                node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+
+
+def _executor() -> Any:
+    """The events executor costs half of the others' time per message; it is experimental, so there is a way around."""
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+
+        return EventsExecutor()
+    except ImportError:
+        from rclpy.executors import SingleThreadedExecutor
+
+        return SingleThreadedExecutor()
+
+
+def to_ros_log(logger: Any) -> None:
+    """Let the library's log (engines, compilation) appear in the node's."""
+    library = logging.getLogger("pstmo_ros")
+    library.handlers, library.propagate = [_RosLog(logger)], False
+    library.setLevel(logging.INFO)
+
+
+class _RosLog(logging.Handler):
+    def __init__(self, logger: Any) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:  # one line each: rclpy ties a severity to the line that logs
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())

@@ -1,0 +1,59 @@
+"""A thread for what takes long, so that the node answers meanwhile; it never falls behind for long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Job = TypeVar("Job")
+
+
+class Worker(Generic[Job]):
+    """Works jobs off in order. Once one has waited longer than ``max_delay_s``, all but the newest are skipped.
+
+    So a short hold-up costs nothing, and a machine that is too slow gives fewer results, but not later ones.
+    """
+
+    def __init__(self, work: Callable[[Job], None], max_delay_s: float) -> None:
+        """work: called for each job in the worker's own thread; it must not raise."""
+        self.max_delay_s = max_delay_s
+        self.skipped = 0
+        self._work = work
+        self._jobs: deque[tuple[float, Job]] = deque()
+        self._changed = threading.Condition()
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="lifting", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Hand a job over; returns at once."""
+        with self._changed:
+            self._jobs.append((time.monotonic(), job))
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Forget what waits; returns when the job at work is done."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            self._work(job)
+            del job  # what it holds need not live until the next one
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._ending)
+            if self._ending:
+                return None
+            put_at, job = self._jobs.popleft()
+            if self._jobs and time.monotonic() - put_at > self.max_delay_s:
+                self.skipped += len(self._jobs)
+                job = self._jobs[-1][1]
+                self._jobs.clear()
+            return job
