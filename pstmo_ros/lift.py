@@ -72,7 +72,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         recording = load_recording(args.input)
-        bundle = bundles.load(model_path(args.model))
+        bundle = bundles.load(model_path(args.model)).at(args.look_ahead)
         config = LifterConfig(args.look_ahead, smoothing=SmoothingConfig(enabled=not args.no_smoothing))
         lifted = lift(recording, PoseLifter(bundle, load_engine(bundle, args.engine), config), progress=True)
     except (ValueError, EngineError) as e:

@@ -22,6 +22,9 @@ from training.detector import (
     place_cameras,
 )
 from training.mocap import Mocap
+from training.visibility import Visibility, VisibilityConfig, bridge
+
+_NEAREST_M = 0.1  # a keypoint behind the camera, or at it, is not in the image
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class BodyConfig:
     hips: tuple[float, float] = (0.9, 1.5)  # mocap hips are narrower than other data sets'
     shoulders: tuple[float, float] = (0.8, 1.05)
     speed: tuple[float, float] = (0.75, 1.35)
+    mixed: float = 0.0  # share of windows whose upper body is another clip's
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class BatchConfig:
     """held: windows as a live node meets them, frames beyond a random look-ahead held; False: whole, as the paper's.
 
     zero_look_ahead: with ``held``, the share of windows whose future is held from the target frame on.
+    bridged: joints go missing as ``visibility`` says and gaps are bridged as by the node; False: as ``detector`` says.
     """
 
     body: BodyConfig = field(default_factory=BodyConfig)
@@ -48,6 +53,8 @@ class BatchConfig:
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     zero_look_ahead: float = 0.4
     held: bool = True
+    bridged: bool = False
+    visibility: VisibilityConfig = field(default_factory=VisibilityConfig)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class WindowSampler:
         self.device = mocap.positions_m.device
         self.clip_of_frame = torch.repeat_interleave(torch.arange(len(mocap.length), device=self.device), mocap.length)
         self.matrices = layout_matrices(config.detector.layouts).to(self.device)
+        self.visibility = Visibility(spec, config.visibility, generator)
 
     def __len__(self) -> int:
         """How many windows there are: one per frame."""
@@ -76,18 +84,50 @@ class WindowSampler:
     def draw(self, batch: int) -> Batch:
         """A batch of windows whose targets are drawn uniformly over the frames."""
         target = torch.randint(len(self.clip_of_frame), (batch,), generator=self.generator, device=self.device)
-        world = self._bodies(self._gather(target))
-        rotation, root = place_cameras(batch, self.config.camera, self.generator, self.device)
+        world = self._bodies(self._mixed(self._gather(target)))
+        views = place_cameras(batch, self.config.camera, self.generator, self.device)
         centre = world[:, self.spec.target, skeleton.ROOT, None, None]  # (B, 1, 1, 3)
-        camera = (world - centre) @ rotation[:, None].mT + root[:, None, None]
-        rays = detect(keypoints_3d(camera), self.config.detector, self.spec.step_s, self.generator)
+        camera = (world - centre) @ views.rotation[:, None].mT + views.root_m[:, None, None]
+        points = keypoints_3d(camera)
+        rays = detect(points, self.config.detector, self.spec.step_s, self.generator)
         layout = torch.randint(len(self.matrices), (batch,), generator=self.generator, device=self.device)
-        joints = drop_joints(self.matrices[layout][:, None] @ rays, self.config.detector, self.generator)
+        joints = self.matrices[layout][:, None] @ rays
+        if self.config.bridged:
+            inside = (rays.abs() < views.border[:, None, None]).all(-1) & (points[..., 2] > _NEAREST_M)
+            joints = self._seen(joints, inside, self.matrices[layout])
+        else:
+            joints = drop_joints(joints, self.config.detector, self.generator)
         poses = camera - camera[:, :, skeleton.ROOT, None]
         if not self.config.held:
             return Batch(joints, poses)
         held = self._hold(batch)[..., None, None].expand(-1, -1, skeleton.J, 3)
         return Batch(joints.gather(1, held[..., :2]), poses.gather(1, held))
+
+    def _seen(self, joints: Tensor, inside: Tensor, matrices: Tensor) -> Tensor:
+        """Joints (B, N, 17, 2) as the history gives them, of keypoints (B, N, K) that are inside the image or not."""
+        b = len(joints)
+        seen = inside & self.visibility.keypoints(inside.shape, self.device)
+        uses = (matrices != 0).float()[:, None]  # (B, 1, 17, K)
+        lacking = (uses @ (~seen).float()[..., None])[..., 0]
+        seen_joints = (lacking == 0) & self.visibility.frames(b, self.device)[..., None]
+        max_gap = self.visibility.config.max_gap_s / self.spec.step_s
+        return bridge(joints, seen_joints, self.visibility.first_frame(b, self.device), max_gap)
+
+    def _mixed(self, world: Tensor) -> Tensor:
+        """Some windows (B, N, 17, 3) get the next one's upper body, turned frame by frame to their own hips."""
+        some = int(self.config.body.mixed * len(world))  # the order is random: the first are as good as any
+        if some == 0:
+            return world
+        own, other = world[:some], world[1 : some + 1]
+        left, right = skeleton.index("left_hip"), skeleton.index("right_hip")
+        a, b = (w[:, :, left, :2] - w[:, :, right, :2] for w in (own, other))
+        turn = torch.atan2(a[..., 1], a[..., 0]) - torch.atan2(b[..., 1], b[..., 0])
+        cos, sin = turn.cos()[..., None], turn.sin()[..., None]
+        offset = other - other[:, :, skeleton.ROOT, None]
+        x, y, z = offset.unbind(-1)
+        turned = torch.stack([cos * x - sin * y, sin * x + cos * y, z], -1) + own[:, :, skeleton.ROOT, None]
+        upper = torch.tensor([not n.endswith(("hip", "knee", "ankle", "pelvis")) for n in skeleton.JOINTS])
+        return torch.cat([torch.where(upper.to(world.device)[:, None], turned, own), world[some:]])
 
     def _gather(self, target: Tensor) -> Tensor:
         """Clips around the target frames at a random speed, (B, N, 17, 3); beyond a clip its end frame repeats."""

@@ -21,14 +21,25 @@ _FACE_M = torch.tensor(
 )
 
 
+# How far off each kind of keypoint is found, relative to a shoulder (after the spread that MotionBERT's noise has).
+_DIFFICULTY = {"wrist": 1.6, "elbow": 1.3, "ankle": 1.4, "knee": 1.2, "hip": 1.2, "eye": 0.6, "ear": 0.7, "nose": 0.6}
+
+
 @dataclass(frozen=True)
 class CameraConfig:
-    """Where virtual cameras stand. Angles in degrees, uniform in +-range or between the two bounds given."""
+    """Where virtual cameras stand. Angles in degrees, uniform in +-range or between the two bounds given.
+
+    With ``field_of_view_deg`` (of the image's longer side) the image has borders, in landscape or portrait, the root is
+    anywhere in it, and what lies beyond is not seen; the pitch then follows from ``height_m`` above the ground and from
+    where the root is. Without, there are no borders, and the root is up to ``off_axis`` from the axis, as a ray.
+    """
 
     distance_m: tuple[float, float] = (1.5, 7.0)
     pitch_deg: tuple[float, float] = (-35.0, 15.0)  # negative looks down
     roll_deg: float = 5.0
-    off_axis: tuple[float, float] = (0.55, 0.30)  # how far from the optical axis the person may be, as a ray
+    off_axis: tuple[float, float] = (0.55, 0.30)
+    field_of_view_deg: tuple[float, ...] = ()
+    height_m: tuple[float, float] = (0.2, 3.0)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,12 @@ class DetectorConfig:
     missing_rate: float = 0.25  # windows in which some joints are unseen for a while
     legs_missing_rate: float = 0.05
     layouts: tuple[str, ...] = ("coco_17", "coco_17", "body_25", "halpe_26", "h36m_17")
+    by_joint: float = 0.0  # 1: wrists and ankles are found less well than faces, as _DIFFICULTY says; 0: all alike
+    level: float = 0.0  # standard deviation of the log of a window's overall noise: detectors, images, people differ
+    offset_m: float = 0.0  # as hip_offset_m, for every keypoint: where a detector's annotators put it
+    burst_rate: float = 0.0  # share of joints that are off for a stretch of the window, by ``burst``
+    burst: float = 0.08
+    swap_rate: float = 0.0  # windows in which left and right of the arms, the legs or both are swapped for a while
 
 
 def layout_matrices(names: tuple[str, ...]) -> Tensor:
@@ -72,21 +89,55 @@ def keypoints_3d(joints_m: Tensor) -> Tensor:
     return torch.cat([joints_m, neck.unsqueeze(-2), face], -2)
 
 
-def place_cameras(
-    batch: int, config: CameraConfig, generator: torch.Generator | None, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Random cameras: rotations camera_from_world (B, 3, 3) and where the root stands in the camera, (B, 3) m."""
+@dataclass(frozen=True)
+class Cameras:
+    """rotation: camera_from_world (B, 3, 3). root_m: where the root stands in the camera, (B, 3).
+
+    border: the ray of the image's corner, (B, 2); infinite without borders.
+    """
+
+    rotation: Tensor
+    root_m: Tensor
+    border: Tensor
+
+
+_ROOT_HEIGHT_M = 0.9
+_ASPECTS = (9 / 16, 10 / 16, 3 / 4)
+_INNER = 0.9  # share of the image in which the root is
+
+
+def place_cameras(batch: int, config: CameraConfig, generator: torch.Generator | None, device: torch.device) -> Cameras:
+    """Random cameras before random people."""
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(batch, generator=generator, device=device) * (high - low) + low
 
     rad = torch.pi / 180
-    yaw = uniform(0, 2 * torch.pi)
-    pitch, roll = uniform(*config.pitch_deg) * rad, uniform(-config.roll_deg, config.roll_deg) * rad
-    rotation = camera_from_world(yaw, pitch, roll)
-    depth = uniform(*config.distance_m)
-    u, v = (uniform(-r, r) for r in config.off_axis)
-    return rotation, torch.stack([u * depth, v * depth, depth], -1)
+    yaw, roll = uniform(0, 2 * torch.pi), uniform(-config.roll_deg, config.roll_deg) * rad
+    if not config.field_of_view_deg:
+        pitch, depth = uniform(*config.pitch_deg) * rad, uniform(*config.distance_m)
+        u, v = (uniform(-r, r) for r in config.off_axis)
+        border = torch.full((batch, 2), torch.inf, device=device)
+    else:
+        border = _borders(uniform(*config.field_of_view_deg) * rad, uniform(0, 1), uniform(0, 1))
+        u, v = uniform(-_INNER, _INNER) * border[:, 0], uniform(-_INNER, _INNER) * border[:, 1]
+        near, far = config.distance_m
+        depth = near * (far / near) ** uniform(0, 1)
+        elevation = torch.atan2(_ROOT_HEIGHT_M - uniform(*config.height_m), depth)
+        low, high = config.pitch_deg
+        pitch = (elevation + v.atan()).clamp(low * rad, high * rad)
+        v = (pitch - elevation).tan()
+    root = torch.stack([u * depth, v * depth, depth], -1)
+    return Cameras(camera_from_world(yaw, pitch, roll), root, border)
+
+
+def _borders(angle: Tensor, shape: Tensor, turned: Tensor) -> Tensor:
+    """Corner rays (B, 2) of images whose longer side spans ``angle``; a third of them portrait."""
+    longer = (angle / 2).tan()
+    aspects = torch.tensor(_ASPECTS, device=angle.device)
+    shorter = longer * aspects[(shape * len(_ASPECTS)).long().clamp(max=len(_ASPECTS) - 1)]
+    portrait = (turned < 1 / 3)[:, None]
+    return torch.where(portrait, torch.stack([shorter, longer], -1), torch.stack([longer, shorter], -1))
 
 
 def camera_from_world(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
@@ -112,21 +163,51 @@ def detect(
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, device=device)
 
-    offset = torch.zeros(b, 1, k, 3, device=device)
+    offset = config.offset_m * normal(b, 1, k, 3) if config.offset_m else torch.zeros(b, 1, k, 3, device=device)
     torso = [i for i, name in enumerate(KEYPOINTS) if name.endswith(("hip", "shoulder")) or name in _FACE]
     offset[:, :, torso] = config.hip_offset_m * normal(b, 1, len(torso), 3)
     points = keypoints_m + offset
     depth = points[..., 2:].clamp(min=0.3)
     rays = points[..., :2] / depth
+    if config.swap_rate:
+        rays = _swapped(rays, config.swap_rate, generator)
 
     size = 1.7 / depth.mean((1, 2), keepdim=True)  # (B, 1, 1, 1): apparent height as a ray
+    if config.level:
+        size = size * (config.level * normal(b, 1, 1, 1)).exp()
     keep = 1 - min(1.0, step_s / 0.33)
     drift = normal(b, n, k, 2)
     for i in range(1, n):
         drift[:, i] = keep * drift[:, i - 1] + (1 - keep**2) ** 0.5 * drift[:, i]
     outlier = (torch.rand(b, n, k, 1, generator=generator, device=device) < config.outlier_rate) * config.outlier
     noise = config.bias * normal(b, 1, k, 2) + config.drift * drift + (config.jitter + outlier) * normal(b, n, k, 2)
+    if config.by_joint:
+        factors = [_DIFFICULTY.get(name.rpartition("_")[2], 1.0) ** config.by_joint for name in KEYPOINTS]
+        noise = noise * torch.tensor(factors, device=device)[:, None]
+    if config.burst_rate:
+        some = torch.rand(b, 1, k, 1, generator=generator, device=device) < config.burst_rate
+        noise = noise + config.burst * normal(b, 1, k, 2) * (some & _stretch(b, n, k, generator, device)[..., None])
     return rays + size * noise
+
+
+def _swapped(rays: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Rays (B, N, K, 2) with left and right of the arms, the legs or both swapped for a while in some windows."""
+    b, n = rays.shape[:2]
+    mirrored = [KEYPOINTS.index(skeleton.mirrored_name(name)) for name in KEYPOINTS]
+    legs = torch.tensor([name.endswith(("hip", "knee", "ankle")) for name in KEYPOINTS], device=rays.device)
+    which = torch.randint(3, (b, 1, 1), generator=generator, device=rays.device)
+    part = torch.where(which == 0, legs, torch.where(which == 1, ~legs, True))
+    some = torch.rand(b, 1, 1, generator=generator, device=rays.device) < rate
+    swap = some & part & _stretch(b, n, 1, generator, rays.device)
+    return torch.where(swap[..., None], rays[:, :, mirrored], rays)
+
+
+def _stretch(b: int, n: int, k: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """A stretch of up to a quarter of the frames, (B, N, K) bool."""
+    at = torch.rand(b, 1, k, generator=generator, device=device) * n
+    length = torch.rand(b, 1, k, generator=generator, device=device) * n / 4 + 1
+    frames = torch.arange(n, device=device)[:, None]
+    return (frames >= at - length / 2) & (frames < at + length / 2)
 
 
 def drop_joints(joints: Tensor, config: DetectorConfig, generator: torch.Generator | None = None) -> Tensor:

@@ -10,6 +10,7 @@ MODEL is a model file or a bundled model's name. Prints Markdown; writes report.
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ from training.scores import Figures, action_family, by, figures, mean_of_groups
 from training.synthesis import NO_NOISE, record_clip
 
 SIGMAS = (0.01, 0.03, 0.05)  # Table 8
+Model = Callable[[float | None], tuple[Bundle, Run]]  # look-ahead seconds (None: the longest) -> what answers for it
 
 
 def main() -> None:
@@ -49,16 +51,14 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         bundle = bundles.load(model_path(args.model))
-        engine = load_engine(bundle, args.engine)
-        run: Run = flip_averaged(engine, _detected_layout(args)) if args.flip else engine
-        report, results = evaluate(args, bundle, run)
+        report, results = evaluate(args, lambda look_ahead_s: _asked(args, bundle, look_ahead_s))
     except (ValueError, EngineError) as e:
         raise SystemExit(f"evaluate: {e}") from None
     source = {
         "command": "python -m training.evaluate " + " ".join(sys.argv[1:]),
         "model": str(args.model),
         "sha256": bundle.sha256,
-        "engine": engine.name,
+        "engine": args.engine,
         "data": args.data,
         "split": args.split,
         "seed": args.seed,
@@ -68,15 +68,23 @@ def main() -> None:
     print(f"written to {folder}/")
 
 
-def evaluate(args: argparse.Namespace, bundle: Bundle, run: Run) -> tuple[dict[str, Any], list[Result]]:
+def _asked(args: argparse.Namespace, bundle: Bundle, look_ahead_s: float | None) -> tuple[Bundle, Run]:
+    """The model asked for the pose at a look-ahead (None: its longest), and what runs it."""
+    at = bundle.at(bundle.config.longest_look_ahead_s if look_ahead_s is None else look_ahead_s)
+    engine = load_engine(at, args.engine)
+    return at, flip_averaged(engine, _detected_layout(args)) if args.flip else engine
+
+
+def evaluate(args: argparse.Namespace, model: Model) -> tuple[dict[str, Any], list[Result]]:
     """Run the evaluation that the arguments ask for; the report's figures and the main results behind them."""
-    lift = _mocap_lifter(args, bundle, run) if args.data == "mocap" else _window_lifter(args, bundle, run)
+    model = functools.cache(model)
+    lift = _mocap_lifter(args, model) if args.data == "mocap" else _window_lifter(args, model)
     results = lift(args.look_ahead, False)
-    report: dict[str, Any] = {"protocol": _protocol(args, bundle)} | _grouped(args.data, results)
+    report: dict[str, Any] = {"protocol": _protocol(args, model(args.look_ahead)[0])} | _grouped(args.data, results)
     if args.data == "mocap" and not args.fast:
         report["extra"] = {"all frames, smoothing on": figures(lift(args.look_ahead, True))}
     if args.robustness:
-        report["robustness"] = _robustness(args, bundle, run)
+        report["robustness"] = _robustness(args, model)
     if args.sweep:
         report["look_ahead"] = {f"{s:g}": figures(lift(s, False)) for s in args.sweep}
     return report, results
@@ -96,24 +104,30 @@ def recordings(args: argparse.Namespace, detector: DetectorConfig) -> Iterator[t
 Lift = Callable[[float | None, bool], list[Result]]  # (look-ahead seconds, smoothing) -> results
 
 
-def _mocap_lifter(args: argparse.Namespace, bundle: Bundle, run: Run) -> Lift:
+def _mocap_lifter(args: argparse.Namespace, model: Model) -> Lift:
     def stream(look_ahead_s: float | None, smooth: bool) -> list[Result]:
+        bundle, run = model(look_ahead_s or 0.0)
         return [
             lift_recording(recording, subject, family, view, bundle, run, look_ahead_s or 0.0, smooth)
             for recording, subject, family, view, _ in recordings(args, DetectorConfig())
         ]
 
     def windows(look_ahead_s: float | None, _: bool) -> list[Result]:
-        return lift_clips(
-            _mocap_clips(args, DetectorConfig()), bundle, run, _options(args, bundle, look_ahead_s or 0.0)
-        )
+        bundle, run = model(look_ahead_s or 0.0)
+        clips = _mocap_clips(args, DetectorConfig())
+        return lift_clips(clips, bundle, run, _options(args, bundle, look_ahead_s or 0.0))
 
     return windows if args.fast else stream
 
 
-def _window_lifter(args: argparse.Namespace, bundle: Bundle, run: Run) -> Lift:
+def _window_lifter(args: argparse.Namespace, model: Model) -> Lift:
     clips = _clips(args)
-    return lambda look_ahead_s, _: lift_clips(clips, bundle, run, _options(args, bundle, look_ahead_s))
+
+    def windows(look_ahead_s: float | None, _: bool) -> list[Result]:
+        bundle, run = model(look_ahead_s)
+        return lift_clips(clips, bundle, run, _options(args, bundle, look_ahead_s))
+
+    return windows
 
 
 def _clips(args: argparse.Namespace) -> list[Clip]:
@@ -132,9 +146,9 @@ def _options(args: argparse.Namespace, bundle: Bundle, look_ahead_s: float | Non
     return WindowOptions(args.as_detected, frames)
 
 
-def _robustness(args: argparse.Namespace, bundle: Bundle, run: Run) -> dict[str, Figures]:
+def _robustness(args: argparse.Namespace, model: Model) -> dict[str, Figures]:
     """Table 8: clean keypoints, the same with Gaussian noise, and with each window's frames in random order."""
-    mocap = args.data == "mocap"
+    mocap, (bundle, run) = args.data == "mocap", model(None)
     clean = _mocap_clips(args, NO_NOISE) if mocap else _clips(args)
     options = _options(args, bundle, None)
     name = "GT" if mocap or args.keypoints == "gt" or args.data == "3dhp" else args.keypoints

@@ -26,6 +26,8 @@ from training.recorded import flipped
 from training.sources import open_data
 
 _GOLDEN_WINDOWS = 4
+_NEWEST = 0.4
+_DIAL = (0.0, 0.25, 1.0)  # shares of the longest look-ahead at which a model that has the dial is validated
 
 
 @dataclass(frozen=True)
@@ -34,31 +36,50 @@ class FinetuneConfig(RunConfig):
 
     init: a Stage I checkpoint (training.pretrain) to take the encoder from, or a model file to take all that it has,
     as training the refining module does; empty to start from nothing.
-    lambda_frames: weight of the multi-frame loss (paper eq. 9). flip_test: validate on the mean of the pose and the
-    mirrored input's (section 4.2).
+    lambda_frames: weight of the multi-frame loss (paper eq. 9). lambda_std: weight of the deviations' likelihood, with
+    model.uncertainty. flip_test: validate on the mean of the pose and the mirrored input's (section 4.2).
     """
 
     stage: ClassVar[str] = "finetune"
     run: str = "runs/finetune"
     init: str = ""
     lambda_frames: float = 1.0
+    lambda_std: float = 0.01
     flip_test: bool = False
 
 
 class StageTwo(Objective):
-    """The loss of paper eqs. 8 and 9 in metres, and MPJPE in mm."""
+    """The loss of paper eqs. 8 and 9 in metres, and MPJPE in mm.
+
+    With model.dial the first term is shared by all the frames that may be asked for, the newest having _NEWEST of it.
+    With model.uncertainty a Gaussian's likelihood is added. The errors in it are constants: deviations follow the
+    poses, and poses are not pulled towards where they are sure already.
+    """
 
     figure = "mpjpe_mm"
 
-    def __init__(self, model: STMO, lambda_frames: float) -> None:
+    def __init__(self, model: STMO, lambda_frames: float, lambda_std: float = 0.0) -> None:
         super().__init__()
-        self.model, self.lambda_frames = model, lambda_frames
+        self.model, self.lambda_frames, self.lambda_std = model, lambda_frames, lambda_std
 
     def forward(self, joints: Tensor, poses_m: Tensor) -> tuple[Tensor, Tensor]:
         pose, frames = self.model.forward_all(joints)
-        single = joint_errors_mm(pose, poses_m[:, self.model.config.window.target]).mean()
-        multiple = joint_errors_mm(frames, poses_m).mean()
-        return (single + self.lambda_frames * multiple) / 1000, single
+        c = self.model.config
+        single = joint_errors_mm(pose[..., :3], poses_m[:, c.window.target])
+        multiple = joint_errors_mm(frames[..., :3], poses_m)
+        asked = single.mean()
+        if c.dial:
+            asked = _NEWEST * asked + (1 - _NEWEST) * multiple[:, c.frames // 2 :].mean()
+        loss = (asked + self.lambda_frames * multiple.mean()) / 1000
+        if c.uncertainty:
+            loss = loss + self.lambda_std * (_unlikelihood(single, pose) + _unlikelihood(multiple, frames))
+        return loss, single.mean()
+
+
+def _unlikelihood(errors_mm: Tensor, poses: Tensor) -> Tensor:
+    """Mean negative log likelihood of errors (..., 17) under the standard deviations of poses (..., 17, 4) m."""
+    std = poses[..., 3]
+    return (3 * std.log() + (errors_mm.detach() / 1000 / std) ** 2 / 2).mean()
 
 
 def main() -> None:
@@ -81,9 +102,14 @@ def train(config: FinetuneConfig, resume: bool = False) -> Bundle | None:
     data = open_data(config, config.model.window, process.device)
 
     def validation() -> dict[str, float]:
-        return {name: validate(model, batches, config.flip_test) for name, batches in data.validation.items()}
+        if not config.model.dial:
+            return {name: validate(model, batches, config.flip_test) for name, batches in data.validation.items()}
+        (batches,) = data.validation.values()
+        asked = [config.model.longest_look_ahead_s * share for share in _DIAL]
+        return {f"look_ahead_{s:.2f}_s": validate(model.at(s), batches, config.flip_test) for s in asked}
 
-    figures = optimise(config, process, StageTwo(model, config.lambda_frames), data.train, validation, resume)
+    objective = StageTwo(model, config.lambda_frames, config.lambda_std)
+    figures = optimise(config, process, objective, data.train, validation, resume)
     if not process.first:
         return None
     training = provenance(config, "finetune") | {"validation_mpjpe_mm": {k: round(v, 2) for k, v in figures.items()}}
@@ -106,7 +132,7 @@ def validate(model: STMO, batches: list[Batch], flip: bool = False) -> float:
     """MPJPE in mm of the target frames of fixed batches."""
     model.eval()
     target = model.config.window.target
-    poses = torch.cat([predict(model, b.joints, flip) for b in batches])
+    poses = torch.cat([predict(model, b.joints, flip)[..., :3] for b in batches])
     return mpjpe_mm(poses, torch.cat([b.poses_m[:, target] for b in batches]))
 
 

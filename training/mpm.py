@@ -74,7 +74,7 @@ class MaskedPoseModel(nn.Module):
         self.config, self.decoder_depth = config, decoder_depth or max(config.depth - 1, 1)
         width = config.dim // 2
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S
-        self.centring = Centring(config.window) if config.centred else None
+        self.centring = Centring(config.frames, config.centre) if config.centred else None
         self.sem = SEM_KINDS[config.sem](config)
         self.tem = TEM(config)
         self.encoder_norm = nn.LayerNorm(config.dim, eps=1e-6)

@@ -68,7 +68,7 @@ def main() -> None:
 def counted(config: ModelConfig) -> int:
     """Parameters as the paper counts them."""
     model = STMO(config)
-    left_out = set() if config.mofa else {id(p) for p in model.head_frames.parameters()}
+    left_out = {id(p) for p in model.head_frames.parameters()} if model.head_frames and not config.mofa else set()
     layers = (m for m in model.modules() if isinstance(m, nn.Linear))
     return sum(p.numel() for m in layers for p in m.parameters() if id(p) not in left_out)
 

@@ -36,8 +36,8 @@ class BundleError(ValueError):
 class Bundle:
     """A loaded model file.
 
-    model: STMO in eval mode, (B, N, 17, 2) model coordinates -> (B, 17, 3) metres.
-    golden_x (G, N, 17, 2), golden_y (G, 17, 3): what every engine must reproduce before it is trusted.
+    model: STMO in eval mode, (B, N, 17, 2) model coordinates -> (B, 17, O) metres, O as core.model.STMO has it.
+    golden_x (G, N, 17, 2), golden_y (G, 17, O): what every engine must reproduce before it is trusted.
     """
 
     model: STMO
@@ -53,6 +53,16 @@ class Bundle:
         """The input normalisation the weights were trained with (core.normalize)."""
         return str(self.metadata["normalization"])
 
+    def at(self, look_ahead_s: float) -> Bundle:
+        """The same weights asked for the pose at another look-ahead; ValueError beyond the model's longest.
+
+        A model without ``dial`` stays as it is: its window's future is as long as the look-ahead, and then held.
+        """
+        model = self.model.at(look_ahead_s)
+        if model.config == self.config:
+            return self
+        return dataclasses.replace(self, model=model, config=model.config, golden_y=_poses(model, self.golden_x))
+
 
 def save_bundle(
     path: str | Path, model: STMO, normalization: str, training: dict[str, Any], golden_x: Floats
@@ -64,10 +74,8 @@ def save_bundle(
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}; give one of {NORMALIZATIONS}")
-    model = model.eval()
-    x = torch.from_numpy(np.ascontiguousarray(golden_x, np.float32))
-    with torch.inference_mode():
-        y = model(x)
+    model, golden_x = model.eval(), np.ascontiguousarray(golden_x, np.float32)
+    y = torch.from_numpy(_poses(model, golden_x))
     spec = model.config.window
     metadata = {
         "format_version": FORMAT_VERSION,
@@ -80,7 +88,7 @@ def save_bundle(
         "training": training,
     }
     tensors = {_WEIGHTS + k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    tensors |= {_GOLDEN + "x": x, _GOLDEN + "y": y}
+    tensors |= {_GOLDEN + "x": torch.from_numpy(golden_x), _GOLDEN + "y": y}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -116,6 +124,11 @@ def load(path: str | Path) -> Bundle:
     except (RuntimeError, KeyError) as e:
         raise BundleError(f"model file {str(path)!r} does not hold the tensors its own settings ask for: {e}") from None
     return Bundle(model.eval().requires_grad_(False), config, metadata, golden_x, golden_y, sha256(path), path)
+
+
+def _poses(model: STMO, windows: Floats) -> Floats:
+    with torch.inference_mode():
+        return model(torch.from_numpy(windows)).numpy()
 
 
 def sha256(path: str | Path) -> str:

@@ -6,25 +6,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pstmo_ros.core.window import WindowSpec
-
 
 class Centring(nn.Module):
     """Turns the camera towards the person and scales them to one size, so that the network meets neither.
 
-    The turn is the smallest rotation that brings the centre of the target frame's joints onto the optical axis,
+    The turn is the smallest rotation that brings the centre of one frame's joints onto the optical axis,
     the same for the whole window; poses are turned back by ``restore``. Joints of other frames count only
-    when the target frame has none.
+    when that frame has none.
     """
 
     OTHER_FRAMES = 1e-3
     SMALLEST = 0.02  # as a ray: a person at about 40 m
     weights: Tensor
 
-    def __init__(self, window: WindowSpec) -> None:
+    def __init__(self, frames: int, centre: int) -> None:
+        """centre: the frame, of so many, whose joints are looked at."""
         super().__init__()
-        weights = torch.full((1, window.frames, 1, 1), self.OTHER_FRAMES)
-        weights[:, window.target] = 1
+        weights = torch.full((1, frames, 1, 1), self.OTHER_FRAMES)
+        weights[:, centre] = 1
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ B people, N frames, J = 17 joints, C = 2 coordinates, d channels.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class ModelConfig:
     tem: bool = True  # without: Table 3
     mofa: bool = True  # without: the head reads the target frame's token (Tables 3 and 4)
     refine: bool = False  # the refining module of Table 1 (*), see core.refine
+    # Ours: every frame's token is read, so that one set of weights answers for any of the newest frames; the paper's
+    # answers for the window's centre alone. Takes the place of MOFA.
+    dial: bool = False
+    look_ahead_frames: int = 0  # with dial: the frame asked for, counted back from the newest, up to N // 2
+    uncertainty: bool = False  # a standard deviation for each joint beside its position
 
     def __post_init__(self) -> None:
         levels = round(math.log(max(self.frames, 1), 3))
@@ -55,6 +61,14 @@ class ModelConfig:
             raise ValueError(f"dim is {self.dim}; sem: transformer gives each joint dim / 17, so a multiple of {need}")
         if self.refine and self.centred:
             raise ValueError("refine and centred are both on; refine compares with uncentred rays, so leave one out")
+        if self.dial and (self.mofa or self.refine):
+            raise ValueError("dial is on with mofa or refine, which answer for one frame alone; set both to false")
+        if self.uncertainty and self.refine:
+            raise ValueError("uncertainty and refine are both on; refine moves poses after their deviation is given")
+        if not 0 <= self.look_ahead_frames <= (self.frames // 2 if self.dial else 0):
+            raise ValueError(
+                f"look_ahead_frames is {self.look_ahead_frames}; give 0 to {self.frames // 2} with dial, 0 without"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> ModelConfig:
@@ -71,8 +85,33 @@ class ModelConfig:
 
     @property
     def window(self) -> WindowSpec:
-        """The time grid of the input; the centre frame is the target."""
-        return WindowSpec(self.frames, self.stride, self.rate_hz, self.frames // 2)
+        """The time grid of the input and its target frame: the centre, or with ``dial`` the one that is asked for."""
+        return WindowSpec(self.frames, self.stride, self.rate_hz, self.centre - self.look_ahead_frames)
+
+    @property
+    def centre(self) -> int:
+        """The frame that windows are centred on: the middle one, or with ``dial`` the newest."""
+        return self.frames - 1 if self.dial else self.frames // 2
+
+    @property
+    def channels(self) -> int:
+        """What is given for each joint: x, y, z and, with ``uncertainty``, their standard deviation."""
+        return 4 if self.uncertainty else 3
+
+    @property
+    def longest_look_ahead_s(self) -> float:
+        """The look-ahead beyond which nothing more would be seen."""
+        return self.frames // 2 * self.window.step_s
+
+    def at(self, look_ahead_s: float) -> ModelConfig:
+        """The same weights asked for the pose so much before the newest frame; ValueError beyond the longest."""
+        if not 0 <= look_ahead_s <= self.longest_look_ahead_s:
+            raise ValueError(
+                f"look_ahead_s is {look_ahead_s}; this model's window takes 0 to {self.longest_look_ahead_s:.2f}"
+            )
+        # Rounded down: all of the grid is then in the past when the pose is due.
+        frames = int(look_ahead_s / self.window.step_s + 1e-6) if self.dial else 0
+        return dataclasses.replace(self, look_ahead_frames=frames)
 
 
 class Dropout(nn.Dropout):
@@ -261,19 +300,31 @@ class MOFA(nn.Module):
 
 
 class STMO(nn.Module):
-    """2D joints of a window -> 3D pose of its target frame, metres, camera axes, relative to the pelvis."""
+    """2D joints of a window -> 3D pose of its target frame, metres, camera axes, relative to the pelvis.
+
+    O = 3 coordinates, and with ``config.uncertainty`` a fourth number: the standard deviation of each of them.
+    """
+
+    TYPICAL_STD_M = 0.03  # what the head of standard deviations says before it has learnt anything
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S, the spatial padding embedding of Stage I
-        self.centring = Centring(config.window) if config.centred else None
+        self.centring = Centring(config.frames, config.centre) if config.centred else None
         self.sem = SEM_KINDS[config.sem](config)
         self.tem = TEM(config) if config.tem else None
         self.mofa = MOFA(config) if config.mofa else None
         self.head = PoseHead(config.dim, 3)
-        self.head_frames = PoseHead(config.dim, 3)  # multi-frame loss, training only
+        self.head_frames = None if config.dial else PoseHead(config.dim, 3)  # multi-frame loss, training only
+        self.head_std = PoseHead(config.dim, 1) if config.uncertainty else None
         self.refine = Refine() if config.refine else None
+
+    def at(self, look_ahead_s: float) -> STMO:
+        """The same weights, shared, asked for the pose at another look-ahead; ValueError as ``ModelConfig.at``."""
+        other = copy.copy(self)
+        other.config = self.config.at(look_ahead_s)
+        return other
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, N, 17, 2), NaN where a joint is missing -> TEM's output (B, N, d), and the turn to be undone."""
@@ -282,20 +333,35 @@ class STMO(nn.Module):
         return (tokens if self.tem is None else self.tem(tokens)), rotation
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, 17, 2) model coordinates, NaN where a joint is missing -> (B, 17, 3) metres."""
+        """(B, N, 17, 2) model coordinates, NaN where a joint is missing -> (B, 17, O) metres."""
         tokens, rotation = self.encode(x)
-        pose = self._target_pose(tokens, x)
-        return (pose if rotation is None else Centring.restore(pose, rotation))[:, 0]
+        return self._restored(self._target_pose(tokens, x), rotation)[:, 0]
 
     def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``forward`` and the multi-frame head's poses: ((B, 17, 3), (B, N, 17, 3))."""
+        """As ``forward`` and the multi-frame loss's poses: ((B, 17, O), (B, N, 17, O))."""
         tokens, rotation = self.encode(x)
-        poses = torch.cat([self._target_pose(tokens, x), self.head_frames(tokens)], 1)
-        poses = poses if rotation is None else Centring.restore(poses, rotation)
+        if self.head_frames is None:
+            poses = self._restored(self._read(tokens, self.head), rotation)
+            return poses[:, self.config.window.target], poses
+        poses = torch.cat([self._target_pose(tokens, x), self._read(tokens, self.head_frames)], 1)
+        poses = self._restored(poses, rotation)
         return poses[:, 0], poses[:, 1:]
 
     def _target_pose(self, tokens: Tensor, x: Tensor) -> Tensor:
-        """Tokens (B, N, d) and what they were made from -> the target frame's pose (B, 1, 17, 3)."""
+        """Tokens (B, N, d) and what they were made from -> the target frame's pose (B, 1, 17, O)."""
         target = self.config.window.target
-        pose = self.head(tokens[:, target : target + 1] if self.mofa is None else self.mofa(tokens))
+        pose = self._read(tokens[:, target : target + 1] if self.mofa is None else self.mofa(tokens), self.head)
         return pose if self.refine is None else self.refine(pose[:, 0], x[:, target])[:, None]
+
+    def _read(self, tokens: Tensor, head: PoseHead) -> Tensor:
+        """Tokens (B, T, d) -> poses (B, T, 17, O)."""
+        pose: Tensor = head(tokens)
+        if self.head_std is None:
+            return pose
+        return torch.cat([pose, self.TYPICAL_STD_M * self.head_std(tokens).clamp(-5, 5).exp()], -1)
+
+    @staticmethod
+    def _restored(poses: Tensor, rotation: Tensor | None) -> Tensor:
+        if rotation is None:
+            return poses
+        return torch.cat([Centring.restore(poses[..., :3], rotation), poses[..., 3:]], -1)

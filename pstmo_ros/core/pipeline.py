@@ -51,11 +51,11 @@ class PoseLifter:
         A fourth column, where a model has one, is each joint's standard deviation in metres.
         """
         config = config or LifterConfig()
-        self.spec = bundle.config.window
-        if not 0 <= config.look_ahead_s <= self.spec.future_s:
+        if bundle.config != bundle.config.at(config.look_ahead_s):
             raise ValueError(
-                f"look_ahead_s is {config.look_ahead_s}; this model's window takes 0 to {self.spec.future_s:.2f}"
+                f"the model answers for another look-ahead; load its engine from bundle.at({config.look_ahead_s})"
             )
+        self.spec = bundle.config.window
         self.normalization = bundle.normalization
         self.engine = engine
         self.tracks = Tracks(self.spec, config.look_ahead_s, config.tracks, config.smoothing)

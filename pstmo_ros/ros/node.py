@@ -85,7 +85,7 @@ class Lifter(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             config = self._declared.read()
-            bundle = bundles.load(model_path(config.model))
+            bundle = bundles.load(model_path(config.model)).at(config.lifter.look_ahead_s)
             engine = load_engine(bundle, config.engine)
             self._lifter = PoseLifter(bundle, engine, config.lifter)
             self._keypoints = KeypointInput(

@@ -182,3 +182,52 @@ def test_dropout_drops_its_share_keeps_the_mean_and_draws_anew(rate):
     assert (y == 0).float().std(0).min() > 0.2  # every column has its turn
     assert not torch.equal(y, drop(x))
     assert torch.equal(drop.eval()(x), x)
+
+
+@pytest.fixture(scope="module")
+def dial() -> STMO:
+    torch.manual_seed(2)
+    config = ModelConfig(9, 3, dim=32, heads=4, depth=1, mofa=False, centred=True, dial=True, uncertainty=True)
+    return STMO(config).eval()
+
+
+def test_one_set_of_weights_answers_for_every_look_ahead(dial):
+    with torch.no_grad():
+        newest, frames = dial.forward_all(_rays())
+        assert newest.shape == (1, 17, 4)
+        for k in range(5):
+            asked = dial.at(k * 0.06)
+            assert asked.config.window.target == 8 - k
+            torch.testing.assert_close(asked(_rays()), frames[:, 8 - k])
+    torch.testing.assert_close(newest, frames[:, 8])
+    assert (frames[:, 8] - frames[:, 4]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("look_ahead_s", [-0.1, 0.25])
+def test_a_look_ahead_beyond_the_window_is_refused(dial, look_ahead_s):
+    with pytest.raises(ValueError, match=f"look_ahead_s is {look_ahead_s}; .* takes 0 to 0.24"):
+        dial.at(look_ahead_s)
+
+
+def test_between_two_frames_of_the_grid_the_look_ahead_is_rounded_down(dial):
+    assert dial.at(0.11).config.look_ahead_frames == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dial": True}, "dial is on with mofa"),
+        ({"look_ahead_frames": 1}, "look_ahead_frames is 1; give 0 to 13 with dial, 0 without"),
+        ({"uncertainty": True, "refine": True}, "uncertainty and refine"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**settings)
+
+
+def test_deviations_are_positive_and_turning_the_camera_leaves_them_alone(dial):
+    with torch.no_grad():
+        ahead, aside = dial(_rays()), dial(_rays(shift=(1.0, 0.3, 0.0)))
+    assert (ahead[..., 3] > 0).all()
+    assert (aside[..., 3] > 0).all()

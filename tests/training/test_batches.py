@@ -1,6 +1,7 @@
 """Windows of the open mocap set: the same seed gives the same batch, and what is asked to be held or whole is."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from pstmo_ros.core.refine import root_position
 from pstmo_ros.core.window import WindowSpec
 from tests.conftest import walker
 from training.batches import BatchConfig, BodyConfig, WindowSampler
+from training.detector import KEYPOINTS, CameraConfig, detect, keypoints_3d
 from training.mocap import Mocap
 from training.synthesis import NO_NOISE
+from training.visibility import VisibilityConfig
 
 SPEC = WindowSpec(9, 5, 50.0, 4)
 AS_RECORDED = BodyConfig(False, scale=(1, 1), bone=0, hips=(1, 1), shoulders=(1, 1), speed=(1, 1))
@@ -64,3 +67,40 @@ def test_bodies_vary_and_left_stays_as_long_as_right(mocap):
     joints = [j for _, j in skeleton.BONES]
     for left, right in zip(skeleton.LEFT, skeleton.RIGHT, strict=True):
         torch.testing.assert_close(lengths[joints.index(left)], lengths[joints.index(right)], rtol=0.2, atol=0.01)
+
+
+def test_what_is_outside_the_image_is_not_seen(mocap):
+    camera = CameraConfig(field_of_view_deg=(60, 60), distance_m=(1.2, 1.6))
+    seen = VisibilityConfig(keypoints=0, limb=0, lower=0, low_rate=0, drops=0, short=0)
+    config = BatchConfig(held=False, bridged=True, camera=camera, detector=PERFECT, visibility=seen)
+    joints = _draw(mocap, config, batch=256).joints
+    finite = joints[torch.isfinite(joints)]
+    assert finite.abs().max() <= math.tan(math.radians(30)) + 1e-4
+    missing = torch.isnan(joints[:, -1, :, 0]).float().mean(1)
+    assert missing.max() > 0.3, "so near, somebody is cut by the image's edge"
+    assert missing.min() == 0
+
+
+def test_mixed_windows_have_the_legs_of_one_clip_and_the_arms_of_another(mocap):
+    body = dataclasses.replace(AS_RECORDED, mixed=0.5)
+    plain, mixed = (_draw(mocap, BatchConfig(body=b, held=False)).poses_m for b in (AS_RECORDED, body))
+    legs = [i for i, n in enumerate(skeleton.JOINTS) if n.endswith(("hip", "knee", "ankle"))]
+    wrist = skeleton.index("left_wrist")
+    torch.testing.assert_close(mixed[:, :, legs], plain[:, :, legs])
+    moved = (mixed[:, :, wrist] - plain[:, :, wrist]).norm(dim=-1).amax(1) > 0.01
+    assert moved[:32].float().mean() > 0.7
+    assert not moved[32:].any()
+
+
+def test_swapped_sides_come_and_go(mocap):
+    points = keypoints_3d(mocap.positions_m[None, :60].repeat(64, 1, 1, 1) + torch.tensor([0.0, 0.0, 6.0]))
+    clean, swapped = (
+        detect(points, dataclasses.replace(PERFECT, swap_rate=rate), 0.02, torch.Generator().manual_seed(0))
+        for rate in (0.0, 1.0)
+    )
+    wrists = [KEYPOINTS.index(f"{side}_wrist") for side in ("left", "right")]
+    other = (swapped[:, :, wrists] == clean[:, :, wrists[::-1]]).all(-1).all(-1)
+    same = (swapped[:, :, wrists] == clean[:, :, wrists]).all(-1).all(-1)
+    assert (other | same).all()
+    assert other.any(1).float().mean() > 0.4
+    assert same.any(1).all(), "never for the whole window"

@@ -59,7 +59,7 @@ def main() -> None:
 
 def attention(args: argparse.Namespace) -> dict[str, Figure]:
     """TEM and MOFA in Stage II: mean maps over some windows of the clip."""
-    bundle = bundles.load(model_path(args.model))
+    bundle = bundles.load(model_path(args.model)).at(args.look_ahead)
     maps = stage_two_maps(bundle.model, _windows(args, bundle.config.window, bundle.normalization))
     return {f"stage_two_{n.lower()}": draw_maps(m, 2 if n == "MOFA" else 8) for n, m in maps.items()}
 
@@ -111,7 +111,7 @@ def masking(args: argparse.Namespace) -> dict[str, Figure]:
 
 def _lifted(recording: Recording, model: str, look_ahead_s: float) -> Floats:
     """A recording of one person by the node's own pipeline, (T, 17, 3) root-relative; NaN where there is no pose."""
-    bundle = bundles.load(model_path(model))
+    bundle = bundles.load(model_path(model)).at(look_ahead_s)
     config = LifterConfig(look_ahead_s, smoothing=SmoothingConfig(enabled=False))
     poses = lift(recording, PoseLifter(bundle, load_engine(bundle, "torch"), config)).poses_root_m
     return poses[:, 0] if poses.shape[1] else np.full((len(poses), 17, 3), np.nan)
