@@ -59,7 +59,7 @@ def main() -> None:
 
 def attention(args: argparse.Namespace) -> dict[str, Figure]:
     """TEM and MOFA in Stage II: mean maps over some windows of the clip."""
-    bundle = bundles.load(model_path(args.model)).at(args.look_ahead)
+    bundle = bundles.load(model_path(args.model))
     maps = stage_two_maps(bundle.model, _windows(args, bundle.config.window, bundle.normalization))
     return {f"stage_two_{n.lower()}": draw_maps(m, 2 if n == "MOFA" else 8) for n, m in maps.items()}
 
