@@ -16,6 +16,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/lifter.*")),
+        (f"share/{NAME}/config/adapters", glob("config/adapters/*.yaml")),
     ],
     python_requires=">=3.10",
     install_requires=[

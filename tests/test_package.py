@@ -37,6 +37,7 @@ def wheel(tmp_path_factory):
         "share/pstmo_ros/launch/lifter.launch.py",
         "share/pstmo_ros/config/lifter.yaml",
         "share/pstmo_ros/config/lifter.rviz",
+        "share/pstmo_ros/config/adapters/example.yaml",
         "pstmo_ros/models/realtime.safetensors",
         "pstmo_ros/samples/two_people.npz",
     ],

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -155,22 +156,32 @@ class _Bodies:
         """The bodies that are now tracked: listen to the new ones, and no longer to those that left."""
         tracked = set(message.ids)
         for body in [b for b in self._subscriptions if b not in tracked]:
-            self._node.destroy_subscription(self._subscriptions.pop(body))
+            self._leave(body)
         for body in sorted(tracked - set(self._subscriptions)):
-            self._subscriptions[body] = self._node.create_subscription(
-                self._class,
-                str(self._folder / body / "skeleton2d"),
-                lambda skeleton, body=body: self._give(self._bodies.add(body, skeleton)),
-                INPUT_QOS,
-            )
+            self._follow(body)
         self._give(self._bodies.track(tracked))
         if not tracked:
             self._on_keypoints(message.header, lambda size_px: from_hri(stamp_ns(message.header), {}, size_px))
 
     def close(self) -> None:
         """Listen no more."""
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.popitem()[1])
+        for body in list(self._subscriptions):
+            self._leave(body)
+
+    def _leave(self, body: str) -> None:
+        subscription = self._subscriptions.pop(body)
+        if subscription is not None:
+            self._node.destroy_subscription(subscription)
+
+    def _follow(self, body: str) -> None:
+        topic = str(self._folder / body / "skeleton2d")
+        try:
+            self._subscriptions[body] = self._node.create_subscription(
+                self._class, topic, lambda skeleton: self._give(self._bodies.add(body, skeleton)), INPUT_QOS
+            )
+        except InvalidTopicNameException as e:
+            self._subscriptions[body] = None  # said once
+            self._node.get_logger().warning(f"body {body!r} is not followed: {e}")
 
     def _give(self, frames: list[dict[str, Any]]) -> None:
         for bodies in frames:

@@ -17,6 +17,7 @@ from visualization_msgs.msg import MarkerArray
 from pstmo_ros.adapters import stamp_ns
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.node import Lifter
+from tests.ros.interfaces import NO_COMPILER, message_classes
 
 FRAME = "camera_optical_frame"
 TIMEOUT_S = 30.0
@@ -141,6 +142,13 @@ class Graph:
 
     def state(self):
         return self.call(GetState, "/lifter/get_state", GetState.Request(), attempts=6).current_state.label
+
+
+@pytest.fixture(scope="session")
+def classes(tmp_path_factory):
+    """PACKAGE -> its module of real message classes, generated from tests/ros/fixtures."""
+    folder = tmp_path_factory.mktemp("interfaces")
+    return lambda package: message_classes(package, folder, over_dds=package == "hri_msgs" and not NO_COMPILER)
 
 
 @pytest.fixture

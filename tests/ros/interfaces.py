@@ -98,8 +98,8 @@ def _compile(package: str, names: list[str], out: Path) -> None:
     includes += [folder for folder in (prefix / "include").iterdir() if folder.is_dir()]
     flags = ["-fPIC", "-O0", "-w", *(f"-I{folder}" for folder in includes)]
     objects = []
-    for source in [*out.rglob("*.c"), *out.rglob("*.cpp")]:
-        objects.append(source.with_suffix(".o"))
+    for source in [*_together(out), *out.rglob("*__description.c")]:
+        objects.append(Path(f"{source}.o"))
         language = ["-x", "c"] if source.suffix == ".c" else ["-std=c++17"]
         subprocess.run([_COMPILER, *language, *flags, "-c", source, "-o", objects[-1]], check=True)
     libraries = [f"{name}__{part}" for name in _USED for part in
@@ -110,3 +110,11 @@ def _compile(package: str, names: list[str], out: Path) -> None:
     target = out / f"{package}_s__rosidl_typesupport_c.so"
     link = [f"-L{prefix / 'lib'}", f"-Wl,-rpath,{prefix / 'lib'}", *(f"-l{name}" for name in libraries)]
     subprocess.run([_COMPILER, "-shared", "-o", target, *objects, *link], check=True)
+
+
+def _together(out: Path) -> list[Path]:
+    """Sources that include all others of their kind: the headers take longer to compile than what uses them."""
+    for suffix in (".c", ".cpp"):
+        parts = [path for path in sorted(out.rglob(f"*{suffix}")) if not path.name.endswith("__description.c")]
+        (out / f"together{suffix}").write_text("".join(f'#include "{path}"\n' for path in parts))
+    return [out / "together.c", out / "together.cpp"]

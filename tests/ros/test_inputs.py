@@ -1,0 +1,121 @@
+"""What the node listens to: the type it is told, or the one that it finds on the topic."""
+
+import numpy as np
+import pytest
+import rclpy
+import yaml
+from geometry_msgs.msg import PoseArray
+
+from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.engines import load_engine
+from pstmo_ros.lift import lift
+from pstmo_ros.ros import messages
+from tests.ros import detections
+from tests.ros.conftest import arrays, stamps
+from tests.ros.interfaces import NO_COMPILER
+
+FRAMES = 10
+
+
+def activate(graph):
+    assert graph.change_state("configure")
+    assert graph.change_state("activate")
+
+
+@pytest.fixture
+def detector():
+    """A detector as a DDS participant of its own: one participant cannot have two types on a topic."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("detector", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def send_bodies(graph, detector, msg, recording, topic):
+    """A body tracker by REP-155: the ids on ``topic``, each body's skeleton on a topic of its own beside it."""
+    names = {"1": "anna", "2": "bert"}
+    ids = detector.create_publisher(msg.IdsList, topic, 10)
+    folder = topic.rpartition("/")[0]
+    bodies = {i: detector.create_publisher(msg.Skeleton2D, f"{folder}/{n}/skeleton2d", 10) for i, n in names.items()}
+    graph.until(ids.get_subscription_count, "nobody listens to the list of ids")
+    ids.publish(msg.IdsList(header=detections.header(recording, 0), ids=list(names.values())))
+    graph.until(lambda: all(p.get_subscription_count() for p in bodies.values()), "nobody listens to the bodies")
+    for t in range(FRAMES):
+        for body, message in detections.hri(msg, recording, t).items():
+            bodies[body].publish(message)
+        graph.until(lambda n=t: len(graph.got["skeletons"]) > n, f"frame {t} gave no skeletons")
+    ids.publish(msg.IdsList(header=detections.header(recording, FRAMES)))
+    graph.until(lambda: len(graph.got["skeletons"]) > FRAMES, "everybody's leaving gave no message")
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+@pytest.mark.parametrize(("kind", "topic"), [("hri", "/humans/bodies/tracked"), ("auto", "/keypoints")])
+def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes, kind, topic):
+    recording = detections.scene(camera)
+    msg = classes("hri_msgs")
+    graph.start(bundle, activate=False, keypoints_type=kind)
+    graph.node.destroy_publisher(graph.keypoints)
+    activate(graph)
+    graph.until(graph.camera_info.get_subscription_count)
+    graph.camera_info.publish(messages.camera_info(detections.header(recording, 0), recording.camera))
+    graph.spin(0.2)
+    send_bodies(graph, detector, msg, recording, topic)
+    expected = lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
+    assert stamps(graph.got["skeletons"]) == recording.stamps_ns[: FRAMES + 1].tolist()
+    for t, message in enumerate(graph.got["skeletons"][:FRAMES]):
+        np.testing.assert_allclose(arrays(message)[1], expected.poses_m[t], atol=2e-4)
+    assert graph.got["skeletons"][FRAMES].height == 0
+    assert graph.change_state("deactivate")
+    assert not graph.node.count_subscribers("/humans/bodies/anna/skeleton2d"), "an inactive node listens to nothing"
+
+
+def test_a_type_that_is_not_known_is_named_once(graph, detector, bundle, capfd):
+    graph.start(bundle, activate=False)
+    graph.node.destroy_publisher(graph.keypoints)
+    detector.create_publisher(PoseArray, "/keypoints", 10)
+    activate(graph)
+    graph.spin(1.0)
+    log = capfd.readouterr().err
+    assert log.count("/keypoints carries geometry_msgs/msg/PoseArray; known are sensor_msgs/msg/PointCloud2") == 1
+    assert "keypoints_type to generic" in log
+
+
+def test_any_message_by_a_form(graph, detector, bundle, camera, tmp_path):
+    """PoseArray, of all things: one person's joints as poses whose positions are pixels."""
+    recording = detections.scene(camera)
+    form = {"type": "geometry_msgs/msg/PoseArray", "joints": "h36m_17", "points": "poses"}
+    (tmp_path / "form.yaml").write_text(yaml.safe_dump(form | {"x": "position.x", "y": "position.y"}))
+    graph.start(bundle, activate=False, keypoints_type="generic", keypoints_form=str(tmp_path / "form.yaml"))
+    graph.node.destroy_publisher(graph.keypoints)
+    publisher = detector.create_publisher(PoseArray, "/keypoints", 10)
+    activate(graph)
+    graph.until(lambda: publisher.get_subscription_count() and graph.camera_info.get_subscription_count())
+    graph.camera_info.publish(messages.camera_info(detections.header(recording, 0), recording.camera))
+    graph.spin(0.2)
+    recording.keypoints[:, 1] = np.nan
+    expected = lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
+    for t in range(3):
+        publisher.publish(detections.pose_array(recording, t))
+        graph.until(lambda n=t: len(graph.got["skeletons"]) > n, f"frame {t} gave no skeletons")
+        np.testing.assert_allclose(arrays(graph.got["skeletons"][t])[1], expected.poses_m[t, :1], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"keypoints_type": "yoloo"}, "keypoints_type: 'yoloo' is unknown; did you mean 'yolo'"),
+        ({"keypoints_type": "generic"}, "keypoints_form is empty"),
+        ({"keypoints_type": "generic", "keypoints_form": "none.yaml"}, "form 'none.yaml' cannot be read"),
+        ({"keypoints_type": "generic", "type": "nobody_msgs/msg/People"}, "nobody_msgs/msg/People is not installed"),
+    ],
+)
+def test_what_cannot_be_listened_to_refuses_to_configure(graph, bundle, capfd, tmp_path, parameters, message):
+    if "type" in parameters:
+        form = tmp_path / "form.yaml"
+        form.write_text(yaml.safe_dump({"type": parameters["type"], "joints": "coco_17", "points": "joints"}))
+        parameters = {"keypoints_type": "generic", "keypoints_form": str(form)}
+    graph.start(bundle, activate=False, **parameters)
+    assert not graph.change_state("configure")
+    assert message in capfd.readouterr().err
