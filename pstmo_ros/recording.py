@@ -104,7 +104,9 @@ def load_recording(path: str | Path) -> Recording:
         raise ValueError(f"recording field 'person_ids' has shape {ids.shape}; give {keypoints.shape[:2]}")
     camera = None
     if "camera_matrix" in data:
-        camera = Camera.from_matrix(data["camera_matrix"], size, data.get("distortion"))
+        camera = Camera.from_matrix(
+            data["camera_matrix"], size, data.get("distortion"), str(data.get("lens", "plumb_bob"))
+        )
     return Recording(
         keypoints.astype(np.float32),
         stamps.astype(np.int64),
@@ -130,7 +132,7 @@ def save_recording(path: str | Path, recording: Recording) -> None:
     if r.camera is not None:
         c = r.camera
         data["camera_matrix"] = np.array([[c.fx, 0, c.cx], [0, c.fy, c.cy], [0, 0, 1]])
-        data["distortion"] = np.array(c.distortion)
+        data["distortion"], data["lens"] = np.array(c.distortion), np.array(c.lens)
     if r.truth_m is not None:
         data["truth_m"] = r.truth_m.astype(np.float32)
     Path(path).parent.mkdir(parents=True, exist_ok=True)

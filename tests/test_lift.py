@@ -84,7 +84,7 @@ def test_command_line(bundle, recording, tmp_path):
         (lambda d: d.update(image_size=np.array(640)), "image_size"),
         (lambda d: d.update(person_ids=d["person_ids"][:, 0]), "person_ids"),
         (lambda d: d.update(camera_matrix=np.zeros((3, 3))), "not calibrated"),
-        (lambda d: d.update(distortion=np.zeros(8)), "plumb_bob"),
+        (lambda d: d.update(distortion=np.ones(6)), "plumb_bob takes 5"),
         (lambda d: d.update(layout=np.array({"a": 1}, object)), "not a readable"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Pinhole camera with plumb_bob distortion: pixels <-> rays, an inverse pair."""
+"""Pinhole and fisheye cameras with the distortion models of camera_info: pixels <-> rays, an inverse pair."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.types import Floats
 
-_UNDISTORT_STEPS = 12  # fixed-point steps; to 1e-6 of a ray within the image of lenses up to about 100 degrees
+# How many coefficients each model has. plumb_bob: k1 k2 p1 p2 k3. rational_polynomial: those and k4 k5 k6.
+# equidistant (fisheye): k1 k2 k3 k4 of the angle.
+LENSES = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
+_STEPS, _DONE = 30, 1e-9  # of Newton's method: at most so many, or until no ray moves further than that
+_FLAT, _FAR, _WRONG = 0.05, 0.5, 1e-6  # its least slope and longest step, and what is no solution
+_WIDEST = math.radians(89)  # a fisheye's rays beyond have no x/z that the model could use
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Intrinsics in pixels; distortion (k1, k2, p1, p2, k3) as in ROS's plumb_bob model.
+    """Intrinsics in pixels; lens: a name of LENSES, with its distortion coefficients as ROS orders them.
 
     A ray is (x/z, y/z) of the points that fall on a pixel, in the camera optical frame.
     """
@@ -26,21 +32,33 @@ class Camera:
     cx: float
     cy: float
     distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    lens: str = "plumb_bob"
 
     def __post_init__(self) -> None:
         if not (self.fx > 0 and self.fy > 0):
             raise ValueError(f"focal length fx={self.fx}, fy={self.fy} is not positive: the camera is not calibrated")
-        if len(self.distortion) != 5:
-            raise ValueError(f"distortion has {len(self.distortion)} numbers; plumb_bob takes k1, k2, p1, p2, k3")
+        if self.lens not in LENSES:
+            raise ValueError(f"distortion model {self.lens!r} is unknown; {nearest(self.lens, tuple(LENSES))}")
+        if len(self.distortion) != LENSES[self.lens]:
+            raise ValueError(f"distortion has {len(self.distortion)} numbers; {self.lens} takes {LENSES[self.lens]}")
 
     @classmethod
-    def from_matrix(cls, matrix: Floats, size_px: tuple[int, int], distortion: Floats | None = None) -> Camera:
-        """From a 3x3 camera matrix in pixels and the image's (width, height)."""
+    def from_matrix(
+        cls, matrix: Floats, size_px: tuple[int, int], distortion: Floats | None = None, lens: str = "plumb_bob"
+    ) -> Camera:
+        """From a 3x3 camera matrix in pixels and the image's (width, height); trailing zero coefficients may be left
+        out, or be too many."""
         k = np.asarray(matrix, float)
         if k.shape != (3, 3):
             raise ValueError(f"camera_matrix has shape {k.shape}; give (3, 3)")
-        d = np.zeros(5) if distortion is None or len(distortion) == 0 else np.asarray(distortion, float)
-        return cls(*size_px, k[0, 0], k[1, 1], k[0, 2], k[1, 2], tuple(map(float, d)))
+        given = [] if distortion is None else [float(d) for d in distortion]
+        if lens == "plumb_bob" and len(given) == 8 and any(given[5:]):
+            lens = "rational_polynomial"  # what eight coefficients mean, whatever the driver calls them
+        needed = LENSES.get(lens, len(given))
+        padded = given + [0.0] * (needed - len(given))
+        while len(padded) > needed and padded[-1] == 0:
+            padded.pop()
+        return cls(*size_px, k[0, 0], k[1, 1], k[0, 2], k[1, 2], tuple(padded), lens)
 
     @classmethod
     def from_field_of_view(cls, size_px: tuple[int, int], horizontal_deg: float) -> Camera:
@@ -51,26 +69,21 @@ class Camera:
 
     @property
     def distorted(self) -> bool:
-        """Whether any distortion coefficient differs from zero."""
-        return any(self.distortion)
+        """Whether pixels are anything but the rays, scaled."""
+        return self.lens == "equidistant" or any(self.distortion)
 
     def rays(self, points_px: Floats) -> Floats:
-        """Pixels (…, 2) -> undistorted rays (…, 2); NaN stays NaN."""
+        """Pixels (…, 2) -> undistorted rays (…, 2); NaN stays NaN, and so becomes what no ray falls on."""
         distorted = (np.asarray(points_px, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
         if not self.distorted:
             return distorted
-        rays = distorted
-        for _ in range(_UNDISTORT_STEPS):
-            radial, tangential = self._distortion(rays)
-            rays = (distorted - tangential) / radial
-        return rays
+        return self._unbend_fisheye(distorted) if self.lens == "equidistant" else self._unbend(distorted)
 
     def pixels(self, rays: Floats) -> Floats:
         """Rays (…, 2) -> pixels (…, 2), the inverse of ``rays``."""
         rays = np.asarray(rays, np.float64)
         if self.distorted:
-            radial, tangential = self._distortion(rays)
-            rays = rays * radial + tangential
+            rays = self._bend_fisheye(rays) if self.lens == "equidistant" else self._bend(rays)
         return rays * (self.fx, self.fy) + (self.cx, self.cy)
 
     def project(self, points_m: Floats) -> Floats:
@@ -79,12 +92,59 @@ class Camera:
         z = np.where(points_m[..., 2:] > 0, points_m[..., 2:], np.nan)
         return self.pixels(points_m[..., :2] / z)
 
-    def _distortion(self, rays: Floats) -> tuple[Floats, Floats]:
-        k1, k2, p1, p2, k3 = self.distortion
-        x, y = rays[..., :1], rays[..., 1:]
-        r2 = x * x + y * y
-        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        tangential = np.concatenate(
-            [2 * p1 * x * y + p2 * (r2 + 2 * x * x), p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1
+    def _bend(self, rays: Floats) -> Floats:
+        """Rays -> distorted rays (…, 2): plumb_bob is a rational_polynomial without k4..k6."""
+        return self._bend_with_slopes(rays)[0]
+
+    def _bend_with_slopes(self, rays: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Distorted rays (…, 2), and the derivatives dx'/dx, dy'/dy and dx'/dy = dy'/dx, each (…)."""
+        k1, k2, p1, p2, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0)[:8]
+        x, y = rays[..., 0], rays[..., 1]
+        xy, r2 = x * y, x * x + y * y
+        over, under = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        radial = over / under
+        slope = 2 * (k1 + r2 * (2 * k2 + 3 * k3 * r2) - radial * (k4 + r2 * (2 * k5 + 3 * k6 * r2))) / under
+        bent_x = x * radial + 2 * p1 * xy + p2 * (r2 + 2 * x * x)
+        bent_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * xy
+        return (
+            np.stack([bent_x, bent_y], -1),
+            radial + x * x * slope + 2 * p1 * y + 6 * p2 * x,
+            radial + y * y * slope + 6 * p1 * y + 2 * p2 * x,
+            xy * slope + 2 * p1 * x + 2 * p2 * y,
         )
-        return radial, tangential
+
+    def _unbend(self, distorted: Floats) -> Floats:
+        """The inverse of ``_bend`` by Newton's method, damped where the lens folds over."""
+        rays = distorted
+        for _ in range(_STEPS):
+            bent, xx, yy, xy = self._bend_with_slopes(rays)
+            error = bent - distorted
+            determinant = np.maximum(xx * yy - xy * xy, _FLAT)
+            move_x = (error[..., 0] * yy - error[..., 1] * xy) / determinant
+            move_y = (error[..., 1] * xx - error[..., 0] * xy) / determinant
+            move = np.clip(np.stack([move_x, move_y], -1), -_FAR, _FAR)
+            rays = rays - move
+            if not (np.abs(move) > _DONE).any():
+                return rays
+        return np.where(np.abs(self._bend(rays) - distorted) < _WRONG, rays, np.nan)
+
+    def _bend_fisheye(self, rays: Floats) -> Floats:
+        r = np.linalg.norm(rays, axis=-1, keepdims=True)
+        theta = np.arctan(r)
+        return rays * np.where(r > 1e-9, self._fisheye(theta) / np.maximum(r, 1e-9), 1.0)
+
+    def _unbend_fisheye(self, distorted: Floats) -> Floats:
+        """The inverse of ``_bend_fisheye``: Newton's method on the angle."""
+        bent = np.linalg.norm(distorted, axis=-1, keepdims=True)
+        theta = np.clip(bent, 0, _WIDEST)
+        for _ in range(_STEPS):
+            slope = (self._fisheye(theta + 1e-6) - self._fisheye(theta - 1e-6)) / 2e-6
+            theta = np.clip(theta - (self._fisheye(theta) - bent) / np.maximum(slope, _FLAT), 0, math.pi / 2)
+        seen = (theta < _WIDEST) & (np.abs(self._fisheye(theta) - bent) < _WRONG)
+        scale = np.where(bent > 1e-9, np.tan(theta) / np.maximum(bent, 1e-9), 1.0)
+        return np.where(seen, distorted * scale, np.nan)
+
+    def _fisheye(self, theta: Floats) -> Floats:
+        k1, k2, k3, k4 = self.distortion
+        t2 = theta * theta
+        return theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))

@@ -78,7 +78,7 @@ def camera_info(header: Header, camera: Camera) -> CameraInfo:
         header=header,
         width=camera.width,
         height=camera.height,
-        distortion_model="plumb_bob",
+        distortion_model=camera.lens,
         d=list(map(float, camera.distortion)),
         k=list(map(float, k)),
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from pstmo_ros.adapters import KeypointsError, stamp_ns
-from pstmo_ros.adapters.camera_info import camera_from
+from pstmo_ros.adapters.camera_info import camera_from, image_size
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter, Windows
@@ -198,19 +198,24 @@ class Lifter(LifecycleNode):
     def _on_camera_info(self, message: CameraInfo) -> None:
         if any((message.header.stamp.sec, message.header.stamp.nanosec)):
             self._camera_clock = (time.monotonic(), stamp_ns(message.header) * 1e-9)
-        content = (message.width, message.height, message.distortion_model, message.k.tobytes(), message.d.tobytes())
+        roi = message.roi
+        content = (
+            *(message.width, message.height, message.distortion_model, message.binning_x, message.binning_y),
+            *(roi.x_offset, roi.y_offset, roi.width, roi.height),
+            *(values.tobytes() for values in (message.k, message.d, message.p)),
+        )
         if content == self._camera_content:
             return
         self._camera_content = content
-        if min(message.width, message.height) <= 0:
+        if min(image_size(message)) <= 0:
             self._warn(f"camera_info ignored: its image is {message.width} x {message.height} pixels large")
             return
-        self._size_px = (message.width, message.height)
+        self._size_px = image_size(message)
         try:
-            self._camera = camera_from(message)
+            self._camera = camera_from(message, self._config.rectified)
             self._uncalibrated = "camera_info has K all zero: the camera is not calibrated"
         except ValueError as e:
-            self._camera, self._uncalibrated = None, str(e)
+            self._camera, self._uncalibrated = None, f"camera_info is of no use: {e}"
 
     def _lift(self, job: Job) -> None:
         """The worker's part: lift, and publish in the order of stamps."""

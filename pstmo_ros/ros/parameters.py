@@ -33,6 +33,7 @@ class NodeConfig:
     keypoints_form: str = ""
     layout: str = "coco_17"
     look_ahead_s: float = 0.0
+    rectified: bool = False
     image_size: tuple[int, int] = (0, 0)
     max_delay_s: float = 0.1
     marker_lifetime_s: float = 0.5
@@ -92,6 +93,7 @@ ABOUT = {
     "keypoints_form": About("YAML file that describes the messages, for keypoints_type generic."),
     "layout": About(f"Keypoint order of the input: {', '.join(layouts.LAYOUTS)}."),
     "look_ahead_s": About("Seconds that each pose waits, to be better for having seen what follows.", 0, 10),
+    "rectified": About("Whether the detector sees the rectified image (image_rect) instead of the raw one."),
     "image_size": About("[width, height] in pixels; used only while there is no camera_info."),
     "max_delay_s": About("Seconds that a frame may wait for its turn before only the newest is lifted.", 0, 10, True),
     "marker_lifetime_s": About(

@@ -18,6 +18,54 @@ def test_projection_follows_the_plumb_bob_formula():
     np.testing.assert_allclose(camera.project(np.array([1.0, 1.0, 2.0])), (50 + 100 * x, 50 + 100 * y))
 
 
+LENSES = {
+    "webcam": Camera(1280, 720, 900.0, 910.0, 640.0, 355.0, (-0.28, 0.08, 0.001, -0.0005, -0.01)),
+    "depth camera": Camera(
+        1280, 720, 610.0, 610.0, 638.0, 366.0, (0.4, -2.6, 0.0005, -0.0001, 1.4, 0.28, -2.4, 1.3), "rational_polynomial"
+    ),
+    "fisheye": Camera(848, 800, 285.0, 285.0, 424.0, 400.0, (-0.005, 0.04, -0.037, 0.006), "equidistant"),
+}
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_every_lens_is_undone(name):
+    camera = LENSES[name]
+    size = camera.width, camera.height
+    points = np.random.default_rng(0).uniform((-0.9, -0.5, 1.0), (0.9, 0.5, 1.0), (500, 3)) * 3
+    pixels = camera.project(points)
+    inside = ((pixels >= 0) & (pixels < size)).all(-1)
+    assert inside.sum() > 200
+    np.testing.assert_allclose(camera.rays(pixels[inside]), points[inside, :2] / 3, atol=1e-6)
+    pixels[3] = np.nan
+    assert np.isnan(camera.rays(pixels)).any(-1).tolist()[3]
+
+
+def test_the_fisheye_follows_the_equidistant_formula():
+    """One point worked out by hand: 45 degrees to the right, theta = pi / 4, k1 = 0.1."""
+    camera = Camera(100, 100, 100.0, 100.0, 50.0, 50.0, (0.1, 0.0, 0.0, 0.0), "equidistant")
+    theta = np.pi / 4
+    np.testing.assert_allclose(camera.project(np.array([2.0, 0, 2.0])), (50 + 100 * theta * (1 + 0.1 * theta**2), 50))
+
+
+def test_what_a_fisheye_sees_beyond_its_side_has_no_ray():
+    pixels = np.array([[285 * 1.7 + 424, 400.0]])  # 97 degrees off the axis
+    camera = Camera(1000, 800, 285.0, 285.0, 424.0, 400.0, (0.0,) * 4, "equidistant")
+    assert np.isnan(camera.rays(pixels)).all()
+
+
+def test_the_rational_polynomial_follows_the_formula():
+    camera = Camera(100, 100, 100.0, 100.0, 50.0, 50.0, (0.2, 0, 0, 0, 0, 0.1, 0, 0), "rational_polynomial")
+    x = 0.5 * (1 + 0.2 * 0.25) / (1 + 0.1 * 0.25)
+    np.testing.assert_allclose(camera.project(np.array([1.0, 0, 2.0])), (50 + 100 * x, 50))
+
+
+def test_lenses_that_do_not_add_up_are_named():
+    with pytest.raises(ValueError, match="did you mean 'equidistant'"):
+        Camera.from_matrix(np.eye(3), (10, 10), None, "equidistent")
+    with pytest.raises(ValueError, match="distortion has 6 numbers; plumb_bob takes 5"):
+        Camera.from_matrix(np.eye(3), (10, 10), np.ones(6))
+
+
 def test_points_behind_the_camera_have_no_pixel(camera):
     assert np.isnan(camera.project(np.array([0.1, 0.1, -2.0]))).all()
 
