@@ -39,6 +39,7 @@ setup(
             f"lifter = {NAME}.ros.node:main",
             f"player = {NAME}.ros.player:main",
             f"lift = {NAME}.lift:main",
+            f"compile = {NAME}.engines.compile:main",
         ]
     },
 )

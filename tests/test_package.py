@@ -51,7 +51,7 @@ def test_executables_exist_and_import(wheel):
     entries = configparser.ConfigParser()
     entries.read_string(text)
     scripts = dict(entries["console_scripts"])
-    assert set(scripts) == {"lifter", "player", "lift"}
+    assert set(scripts) == {"lifter", "player", "lift", "compile"}
     for target in scripts.values():
         module, function = target.split(":")
         assert f"def {function}(" in wheel[module.replace(".", "/") + ".py"].decode()

@@ -5,15 +5,17 @@ An engine is a callable: (B, N, 17, C) float32 numpy, model coordinates -> (B, 1
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.layouts import nearest
-from pstmo_ros.core.types import Floats
+from pstmo_ros.engines import cache
+from pstmo_ros.engines.engine import Engine, Options, Recipe, Unavailable
 from pstmo_ros.engines.self_test import self_test
 
 log = logging.getLogger(__name__)
@@ -21,58 +23,87 @@ log = logging.getLogger(__name__)
 _MODELS = Path(__file__).parents[1] / "models"
 
 
-class Engine(Protocol):
-    """A model ready to run."""
-
-    name: str
-
-    def __call__(self, windows: Floats) -> Floats:
-        """(B, N, 17, C) float32 model coordinates, NaN where a joint is missing -> (B, 17, 3) float32 metres."""
-        ...
-
-
 class EngineError(RuntimeError):
     """No engine could run the model; the message lists each one tried and why it failed."""
 
 
-def _torch(bundle: Bundle) -> Engine:
-    from pstmo_ros.engines.eager import EagerEngine
+def _tensorrt(bundle: Bundle, options: Options) -> Recipe:
+    from pstmo_ros.engines.tensorrt import tensorrt_engine
 
-    return EagerEngine(bundle)
+    return tensorrt_engine(bundle, options)
 
 
-def _openvino(bundle: Bundle) -> Engine:
+def _cuda_graphs(bundle: Bundle, options: Options) -> Engine:
+    from pstmo_ros.engines.cuda_graphs import cuda_graphs_engine
+
+    return cuda_graphs_engine(bundle, options)
+
+
+def _openvino(bundle: Bundle, options: Options) -> Recipe:
     from pstmo_ros.engines.openvino import openvino_engine
 
-    return openvino_engine(bundle)
+    return openvino_engine(bundle, options)
 
 
-ENGINES: dict[str, Callable[[Bundle], Engine]] = {"openvino": _openvino, "torch": _torch}
+def _torch(bundle: Bundle, options: Options) -> Engine:
+    from pstmo_ros.engines.eager import torch_engine
+
+    return torch_engine(bundle, options)
+
+
+# Fastest first: the order in which "auto" tries them. What they need is imported when it is needed.
+ENGINES: dict[str, Callable[[Bundle, Options], Engine | Recipe]] = {
+    "tensorrt": _tensorrt,
+    "cuda_graphs": _cuda_graphs,
+    "openvino": _openvino,
+    "torch": _torch,
+}
 CHOICES = ("auto", *ENGINES)
+_HALF_FIRST = ("tensorrt", "cuda_graphs")
 
 
-def load_engine(model: str | Path | Bundle, engine: str = "auto") -> Engine:
+def load_engine(model: str | Path | Bundle, engine: str = "auto", options: Options | None = None) -> Engine:
     """An engine for a model file, self-tested.
 
     model: a Bundle, a path, or the name of a bundled model ("realtime").
-    engine: "auto" takes the fastest that this machine can run and falls back to the next one with a warning;
+    engine: "auto" takes the fastest that this machine can run and falls back to the next one, saying why in the log;
     a name takes that one or raises EngineError. ValueError for an unknown name, BundleError for a bad model file.
     """
+    options = options or Options()
     if engine not in CHOICES:
         raise ValueError(f"engine {engine!r} is unknown; {nearest(engine, CHOICES)}")
     bundle = model if isinstance(model, Bundle) else bundles.load(model_path(model))
     failures = []
-    for name in _preferred() if engine == "auto" else (engine,):
-        try:
-            built = ENGINES[name](bundle)
-            error_mm = self_test(built, bundle)
-        except Exception as e:  # a backend may fail in any way; the next one, or the error below, says so
-            failures.append(f"{name}: {type(e).__name__}: {e}")
-            log.warning("engine %s cannot run this model (%s: %s)", name, type(e).__name__, e)
-            continue
-        log.info("engine %s reproduces the golden poses to %.4f mm", name, error_mm)
-        return built
+    for name in ENGINES if engine == "auto" else (engine,):
+        for tried in in_precisions(name, options):
+            try:
+                return _proven(name, bundle, tried)
+            except Unavailable as e:
+                failures.append(f"{name}: {e}")
+                log.info("engine %s is not for this machine: %s", name, e)
+                break
+            except Exception as e:  # a backend may fail in any way; the next one, or the error below, says so
+                failures.append(f"{name}: in {tried.precision}: {type(e).__name__}: {e}")
+                log.warning("engine %s cannot run this model: %s", name, failures[-1].partition(": ")[2])
+                if isinstance(e, ImportError):
+                    break
     raise EngineError(f"no engine can run the model; tried {'; '.join(failures)}")
+
+
+def in_precisions(name: str, options: Options) -> Iterator[Options]:
+    """The precisions to try an engine in: "auto" is fp16 on GPUs if the self-test allows it, and fp32 otherwise."""
+    automatic = ("fp16", "fp32") if name in _HALF_FIRST else ("fp32",)
+    for precision in automatic if options.precision == "auto" else (options.precision,):
+        yield dataclasses.replace(options, precision=precision)
+
+
+def _proven(name: str, bundle: Bundle, options: Options) -> Engine:
+    prove = functools.partial(self_test, bundle=bundle, people=options.people)
+    made = ENGINES[name](bundle, options)
+    if isinstance(made, Recipe):
+        return cache.compiled(made, prove)
+    prove(made)
+    return made
 
 
 def model_path(model: str | Path) -> Path:
@@ -87,9 +118,3 @@ def model_path(model: str | Path) -> Path:
             f"model {str(model)!r} is neither a file nor a bundled model; {nearest(str(model), names)}"
         )
     return bundled
-
-
-def _preferred() -> tuple[str, ...]:
-    import torch
-
-    return ("torch", "openvino") if torch.cuda.is_available() else ("openvino", "torch")

@@ -1,38 +1,107 @@
-"""Compiled models on disk: caches, never the product. One folder per model, device and library version."""
+"""Compiled models on disk: caches, never the product. One folder for each model and way of compiling it."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pstmo_ros.engines.engine import Engine, Recipe
+
 log = logging.getLogger(__name__)
 
-
-def entry(model_sha256: str, *made_by: str) -> Path:
-    """Folder of a compiled model: it depends on the model file and on everything in ``made_by`` (engine, versions)."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    key = hashlib.sha256("|".join((model_sha256, *made_by)).encode()).hexdigest()[:32]
-    return root / "pstmo_ros" / key
+_LIST = "files.json"
+_PACKAGE = Path(__file__).parents[1]
 
 
-def store(folder: Path, write: Callable[[Path], object]) -> None:
-    """Fill an entry in one step: ``write`` gets a temporary folder, which then takes the entry's place.
+def compiled(recipe: Recipe, prove: Callable[[Engine], object]) -> Engine:
+    """The engine of a cache entry that is whole and proves itself, else one that is made anew and stored.
+
+    prove: raises when an engine cannot be trusted.
+    """
+    folder = entry(recipe)
+    if folder.is_dir():
+        try:
+            _check(folder, recipe.key)
+            engine = recipe.open(folder)
+            prove(engine)
+            return engine
+        except Exception as e:  # whatever is wrong with a cache, compiling anew is right
+            log.warning("cached model %s is not usable (%s); compiling again", folder, e)
+    return build(recipe, prove)
+
+
+def build(recipe: Recipe, prove: Callable[[Engine], object], also: Callable[[Path], object] | None = None) -> Engine:
+    """Make a compiled engine anew, prove it and store it. also: gets the folder of its files as well.
 
     A cache that cannot be written (read-only home, full disk) is no error: the next start compiles again.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent))
+    folder, started = entry(recipe), time.monotonic()
+    log.info("compiling the model with %s (once; later starts use %s) ...", recipe.title, folder)
+    with tempfile.TemporaryDirectory(prefix="pstmo_ros_") as scratch:
+        part = Path(scratch) / "engine"
+        part.mkdir()
+        recipe.write(part)
+        log.info("compiled in %.1f s", time.monotonic() - started)
+        engine = recipe.open(part)
+        prove(engine)
+        (part / _LIST).write_text(json.dumps({"key": recipe.key, "sha256": _digests(part)}, indent=1))
         try:
-            write(part)
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except OSError as e:
-        log.warning("compiled model not cached in %s (%s); the next start compiles again", folder, e)
+            _put(part, folder)
+        except OSError as e:
+            log.warning("compiled model not cached in %s (%s); the next start compiles again", folder, e)
+        if also is not None:
+            also(part)
+    return engine
+
+
+def root() -> Path:
+    """The folder of all entries, in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pstmo_ros"
+
+
+def entry(recipe: Recipe) -> Path:
+    """Folder of a compiled model: named by the model file, this package's code and the recipe's key."""
+    key = hashlib.sha256("|".join((recipe.bundle.sha256, _code(), *recipe.key)).encode()).hexdigest()[:32]
+    return root() / key
+
+
+def _put(made: Path, folder: Path) -> None:
+    """Copy an entry to its place in one step, so that nobody meets half of one."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        shutil.copytree(made, part, dirs_exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _check(folder: Path, key: tuple[str, ...]) -> None:
+    """Compare with what was stored, before a library is given files that it may crash on."""
+    listed = json.loads((folder / _LIST).read_text())
+    if listed["key"] != list(key):
+        raise ValueError(f"it was made for {listed['key']}, not {list(key)}")
+    if (found := _digests(folder)) != listed["sha256"]:
+        changed = sorted(n for n in {*found, *listed["sha256"]} if found.get(n) != listed["sha256"].get(n))
+        raise ValueError(f"changed since it was stored: {', '.join(changed)}")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != _LIST)
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@functools.cache
+def _code() -> str:
+    """Digest of the code that makes the graph: a new version of this package compiles anew."""
+    sources = sorted(p for part in ("core", "engines") for p in (_PACKAGE / part).glob("*.py"))
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import logging
 
@@ -6,7 +7,8 @@ import pytest
 
 from pstmo_ros import engines
 from pstmo_ros.core.bundle import BundleError
-from pstmo_ros.engines import EngineError, load_engine
+from pstmo_ros.engines import Engine, EngineError, Options, cache, load_engine
+from pstmo_ros.engines.compile import main as compile_main
 
 
 @pytest.fixture(scope="module", params=["torch", "openvino"])
@@ -55,7 +57,7 @@ def test_unknown_bundled_model_lists_what_there_is():
 
 
 def test_a_backend_that_fails_falls_back_loudly(bundle, monkeypatch, caplog):
-    def broken(_):
+    def broken(*_):
         raise ImportError("openvino is not installed: pip install openvino")
 
     monkeypatch.setitem(engines.ENGINES, "openvino", broken)
@@ -78,18 +80,47 @@ def test_an_engine_that_gives_nan_is_not_trusted(bundle):
         load_engine(tampered, "torch")
 
 
-@pytest.mark.parametrize("damage", ["foreign", "corrupt"])
+@pytest.mark.parametrize("damage", ["foreign", "corrupt", "incomplete"])
 def test_a_bad_cache_entry_is_rebuilt_not_trusted(bundle, damage, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     load_engine(bundle, "openvino")
     (weights,) = tmp_path.rglob("model.bin")
-    data = np.frombuffer(weights.read_bytes(), np.uint8)
-    weights.write_bytes(data[::-1].tobytes() if damage == "foreign" else data[: len(data) // 2].tobytes())
+    listed = weights.parent / "files.json"
+    data = weights.read_bytes()
+    if damage == "foreign":
+        listed.write_text(listed.read_text().replace("openvino", "another"))
+    elif damage == "corrupt":
+        weights.write_bytes(data[::-1])
+    else:
+        listed.unlink()
     with caplog.at_level(logging.WARNING):
         engine = load_engine(bundle, "openvino")
     assert "compiling again" in caplog.text
     np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
-    assert weights.read_bytes() == data.tobytes()
+    assert weights.read_bytes() == data
+
+
+def test_a_whole_cache_entry_that_computes_something_else_is_rebuilt(bundle, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    other = copy.deepcopy(bundle.model)
+    other.head.fc.bias.data += 0.01
+    recipe = engines.ENGINES["openvino"](dataclasses.replace(bundle, model=other), Options())
+    cache.build(recipe, prove=str)
+    with caplog.at_level(logging.WARNING):
+        engine = load_engine(bundle, "openvino")
+    assert "poses are 17.3 mm off" in caplog.text
+    np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
+
+
+def test_the_second_start_compiles_nothing(bundle, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with caplog.at_level(logging.INFO):
+        load_engine(bundle, "openvino")
+        assert "compiling the model with OpenVINO" in caplog.text
+        caplog.clear()
+        load_engine(bundle, "openvino", Options(threads=1))
+    assert "compiling" not in caplog.text
+    assert "reproduces the golden poses" in caplog.text
 
 
 def test_an_unwritable_cache_is_no_obstacle(bundle, tmp_path, monkeypatch, caplog):
@@ -97,3 +128,68 @@ def test_an_unwritable_cache_is_no_obstacle(bundle, tmp_path, monkeypatch, caplo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert load_engine(bundle, "openvino").name.startswith("openvino")
     assert "not cached" in caplog.text
+
+
+def test_without_a_gpu_its_engines_are_passed_over_with_the_reason(bundle, monkeypatch, caplog):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with caplog.at_level(logging.INFO):
+        assert load_engine(bundle).name.startswith("openvino")
+    for name in ("tensorrt", "cuda_graphs"):
+        assert f"engine {name} is not for this machine: torch sees no NVIDIA GPU" in caplog.text
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_half_precision_that_fails_falls_back_to_fp32(bundle, monkeypatch, caplog):
+    def exact_in_fp32_only(bundle, options):
+        engine = engines.ENGINES["torch"](bundle, Options(precision="fp32"))
+        if options.precision == "fp16":
+            engine.infer = lambda windows, infer=engine.infer: infer(windows) + 0.01
+        return engine
+
+    monkeypatch.setitem(engines.ENGINES, "cuda_graphs", exact_in_fp32_only)
+    with caplog.at_level(logging.WARNING):
+        load_engine(bundle, "cuda_graphs")
+    assert "in fp16: ValueError: self-test failed" in caplog.text
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_half_precision_is_refused_on_a_cpu(bundle, engine):
+    with pytest.raises(EngineError, match="runs in fp32 on a CPU; give auto or fp32"):
+        load_engine(bundle, engine, Options(precision="fp16"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"precision": "fp61"}, "did you mean 'fp16'"), ({"threads": -1}, "give 0"), ({"people": 0}, "give 1 to 32")],
+)
+def test_bad_options_name_the_fix(values, message):
+    with pytest.raises(ValueError, match=message):
+        Options(**values)
+
+
+def test_all_that_a_model_gives_is_had_by_infer(bundle):
+    """A model may give more than poses; the callable gives these alone."""
+
+    class More(Engine):
+        name = "more"
+
+        def infer(self, windows):
+            return np.zeros((len(windows), 17, 4), np.float32)
+
+    assert More()(bundle.golden_x).shape == (len(bundle.golden_x), 17, 3)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_compile_fills_the_cache_and_writes_the_file(bundle, engine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "out" / "compiled.xml"
+    compile_main([str(bundle.path), "--engine", engine, "-o", str(out)])
+    assert str(tmp_path / "cache") in capsys.readouterr().out
+    assert out.stat().st_size
+    assert out.with_suffix(".bin").exists() == (engine == "openvino")
+
+
+def test_compile_says_what_is_missing(bundle, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="torch sees no NVIDIA GPU"):
+        compile_main([str(bundle.path), "--engine", "tensorrt"])

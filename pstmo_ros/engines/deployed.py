@@ -1,0 +1,129 @@
+"""The graph that every engine runs: the bundle's model with everything constant worked out beforehand."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_linear_bn_eval
+
+from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.core.model import SEM, STMO, Attention, EncoderLayer, PoseHead, StridedLayer
+
+MAX_BATCH = 1024
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
+    """A bundle's model as engines run it: (B, N, 17, C) model coordinates, NaN where missing -> (B, 17, O) metres.
+
+    The same poses as ``bundle.model`` to rounding: batch norms and the gains of layer norms are folded into the
+    linears beside them, dropout and the training's head are gone, and rows that reach no output are not computed.
+    precision: of the encoders' matrix products; whatever adds up (norms, skips, the head, centring) stays fp32.
+    """
+    model = copy.deepcopy(bundle.model).eval().requires_grad_(False)
+    del model.head_frames
+    if isinstance(model.sem, SEM):
+        _fold_sem(model.sem)
+    _fold_head(model.head)
+    for layers in [m for m in model.modules() if isinstance(m, nn.ModuleList)]:
+        for k, layer in enumerate(layers):
+            if isinstance(layer, EncoderLayer):
+                layers[k] = LeanStridedLayer(layer) if isinstance(layer, StridedLayer) else LeanLayer(layer)
+    if precision != "fp32":
+        for linear in [m for m in model.modules() if isinstance(m, nn.Linear) and m is not model.head.fc]:
+            linear.to(DTYPES[precision])
+        model.sem = InPrecision(model.sem, DTYPES[precision])
+    return model
+
+
+def exported(bundle: Bundle, precision: str = "fp32", device: str = "cpu") -> torch.export.ExportedProgram:
+    """``deployed`` as a program that takes any batch size."""
+    # Two examples: a batch of one would be baked into the graph as a constant.
+    example = torch.from_numpy(bundle.golden_x[:1]).to(device).repeat(2, 1, 1, 1)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, about itself
+        model = deployed(bundle, precision).to(device)
+        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+
+
+class InPrecision(nn.Module):
+    """A module that works in another precision than its surroundings, which are fp32."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.to(self.dtype)).float()
+
+
+class LeanAttention(nn.Module):
+    """``Attention`` for inference, (B, N, d) -> (B, queries, d)."""
+
+    def __init__(self, trained: Attention) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.out = trained.heads, trained.qkv, trained.out
+
+    def forward(self, x: Tensor, queries: int) -> Tensor:
+        """queries: how many frames, from the first, to answer for."""
+        b, n, d = x.shape
+        q, k, v = (y.view(b, n, self.heads, d // self.heads).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        if queries < n:
+            q = q[:, :, :queries]
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, queries, d))
+
+
+class LeanLayer(nn.Module):
+    """``EncoderLayer`` for inference, (B, N, d) -> (B, N, d)."""
+
+    def __init__(self, trained: EncoderLayer) -> None:
+        super().__init__()
+        self.norm_1, self.attention = trained.norm_1, LeanAttention(trained.attention)
+        self.norm_2, self.up, self.down = trained.norm_2, trained.up, trained.down
+        _fold_gain(self.norm_1, self.attention.qkv)
+        _fold_gain(self.norm_2, self.up)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self._normed(self.norm_1, x), x.shape[1])
+        return x + self.down(F.relu(self.up(self._normed(self.norm_2, x))))
+
+    def _normed(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        return norm(x).to(self.up.weight.dtype)
+
+
+class LeanStridedLayer(LeanLayer):
+    """``StridedLayer`` for inference, (B, N, d) -> (B, N/3, d); of its last frame only key and value are read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        x = x[:, : n - 1] + self.attention(self._normed(self.norm_1, x), n - 1)
+        y = F.pad(F.relu(self.up(self._normed(self.norm_2, x))), (0, 0, 1, 0))  # frames -1, 0, …, n - 2
+        return x[:, ::3] + self.down(y.view(b, n // 3, -1))
+
+
+def _fold_sem(sem: SEM) -> None:
+    for linear, norm in [("fc_1", "norm_1"), *((f"block_{k}", f"block_norm_{k}") for k in sem.block_layers)]:
+        setattr(sem, linear, fuse_linear_bn_eval(getattr(sem, linear), getattr(sem, norm)))
+        setattr(sem, norm, nn.Identity())
+
+
+def _fold_head(head: PoseHead) -> None:
+    """A batch norm in front of a linear: its scale goes into the columns, what it adds into the bias."""
+    norm, fc = head.norm, head.fc
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    fc.bias.copy_(fc.bias + fc.weight @ (norm.bias - norm.running_mean * gain))
+    fc.weight.mul_(gain)
+    head.norm = nn.Identity()  # type: ignore[assignment]
+
+
+def _fold_gain(norm: nn.LayerNorm, linear: nn.Linear) -> None:
+    linear.bias.copy_(linear.bias + linear.weight @ norm.bias)
+    linear.weight.mul_(norm.weight)
+    norm.weight, norm.bias = None, None  # type: ignore[assignment]

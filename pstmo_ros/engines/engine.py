@@ -1,0 +1,76 @@
+"""What every engine is, and what a user may choose about it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.types import Floats
+
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+MAX_THREADS = 256
+
+
+class Unavailable(RuntimeError):
+    """This machine cannot run an engine, and nothing is wrong with that; the message says what it lacks."""
+
+
+class Engine(ABC):
+    """A model ready to run."""
+
+    name: str
+
+    @abstractmethod
+    def infer(self, windows: Floats) -> Floats:
+        """All that the model gives: (B, N, 17, C) model coordinates, NaN where missing -> (B, 17, O) float32."""
+
+    def __call__(self, windows: Floats) -> Floats:
+        """The poses: (B, N, 17, C) model coordinates, NaN where a joint is missing -> (B, 17, 3) float32 metres."""
+        return self.infer(windows)[..., :3]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model runs.
+
+    precision: of the matrix products. auto: fp32 on CPUs; on GPUs fp16 if the self-test allows it, else fp32.
+    threads: how many of the CPU's cores one inference may use; 0 leaves it to the engine.
+    people: how many are usually in view: batches up to this size are tried out at start, and TensorRT tunes for it.
+    """
+
+    precision: str = "auto"
+    threads: int = 0
+    people: int = 4
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} is unknown; {nearest(self.precision, PRECISIONS)}")
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"threads is {self.threads}; give 0 (the engine's choice) to {MAX_THREADS}")
+        if not 1 <= self.people <= 32:
+            raise ValueError(f"people is {self.people}; give 1 to 32")
+
+
+class Recipe(NamedTuple):
+    """How a compiled engine is made, stored and opened.
+
+    key: all that the result depends on beside the model file and this package's own code.
+    write: makes it, as files in a folder. open: the engine in such a folder.
+    """
+
+    title: str
+    bundle: Bundle
+    key: tuple[str, ...]
+    write: Callable[[Path], object]
+    open: Callable[[Path], Engine]
+
+
+def on_cpu(precision: str, engine: str) -> None:
+    """ValueError unless a CPU engine is asked for what it can do."""
+    if precision not in ("auto", "fp32"):
+        raise ValueError(f"precision {precision!r}: engine {engine} runs in fp32 on a CPU; give auto or fp32")

@@ -1,0 +1,73 @@
+"""The graph that engines run gives the model's poses, whatever the model is made of."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from pstmo_ros.core.bundle import save_bundle
+from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.engines.deployed import deployed, exported
+
+SMALL = ModelConfig(frames=27, stride=1, dim=32, heads=4, depth=2)
+
+
+def trained(config, path):
+    """A model whose norms have seen data, as trained ones have."""
+    torch.manual_seed(1)
+    model = STMO(config)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+        for _ in range(3):
+            model.forward_all(0.3 * torch.randn(8, config.frames, 17, 2) + 0.1)
+    windows = 0.3 * np.random.default_rng(0).standard_normal((3, config.frames, 17, 2)).astype(np.float32)
+    windows[1, 5:9, 3] = np.nan
+    return save_bundle(path / "model.safetensors", model, "rays", {"data": "none"}, windows)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"centred": True, "frames": 9},
+        {"sem": "fc", "tem": False},
+        {"sem": "transformer", "dim": 68, "mofa": False},
+        {"refine": True, "sem_blocks": 2, "frames": 3},
+    ],
+    ids=str,
+)
+def test_poses_are_the_models(changes, tmp_path):
+    bundle = trained(dataclasses.replace(SMALL, **changes), tmp_path)
+    x = torch.from_numpy(bundle.golden_x)
+    before = bundle.model(x)
+    np.testing.assert_allclose(deployed(bundle)(x), before, atol=1e-5)
+    torch.testing.assert_close(bundle.model(x), before, atol=0, rtol=0)  # and the bundle's own model is left alone
+
+
+def test_what_only_training_needs_is_gone(tmp_path):
+    bundle = trained(SMALL, tmp_path)
+    names = [type(m).__name__ for m in deployed(bundle).modules()]
+    assert not [n for n in names if n.startswith("BatchNorm")]
+    assert not hasattr(deployed(bundle), "head_frames")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_is_near(precision, tmp_path):
+    bundle = trained(SMALL, tmp_path)
+    x = torch.from_numpy(bundle.golden_x)
+    model = deployed(bundle, precision)
+    poses = model(x)
+    assert poses.dtype == torch.float32
+    assert {p.dtype for n, p in model.named_parameters() if "qkv" in n} != {torch.float32}
+    error = (poses - bundle.model(x)).abs().max()
+    assert 1e-6 < error < 0.05  # it is another precision, and these weights are random
+
+
+def test_exported_takes_any_batch(tmp_path):
+    bundle = trained(SMALL, tmp_path)
+    program = exported(bundle).module()
+    for people in (1, 3):
+        x = torch.from_numpy(np.resize(bundle.golden_x, (people, 27, 17, 2)))
+        torch.testing.assert_close(program(x), bundle.model(x), atol=1e-5, rtol=0)

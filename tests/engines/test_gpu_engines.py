@@ -1,0 +1,58 @@
+"""What can be held of the GPU engines where there is no GPU: which batches they run, and what they ask TensorRT for."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pstmo_ros.engines import Options, tensorrt
+from pstmo_ros.engines.cuda_graphs import BUCKETS, batches
+
+V2_8 = ("device", "disable_tf32", "enabled_precisions", "min_block_size", "use_explicit_typing", "timing_cache_path",
+        "cache_built_engines", "reuse_cached_engines", "immutable_weights", "kwargs")  # fmt: skip
+MAIN = (*(n for n in V2_8 if n not in ("enabled_precisions", "use_explicit_typing")), "attn_bias_is_causal")
+
+
+@pytest.mark.parametrize(
+    ("people", "expected"), [(1, [1]), (2, [2]), (3, [4]), (5, [8]), (17, [32]), (32, [32]), (70, [32, 32, 8])]
+)
+def test_buckets(people, expected):
+    parts = list(batches(people))
+    assert [bucket for bucket, _ in parts] == expected
+    taken = [i for _, part in parts for i in range(people)[part]]
+    assert taken == list(range(people))
+    assert all(len(range(people)[part]) <= bucket for bucket, part in parts)
+
+
+def test_nobody_in_view_runs_nothing():
+    assert not list(batches(0))
+
+
+@pytest.mark.parametrize("accepted", [V2_8, MAIN], ids=["2.8", "main"])
+def test_types_stay_as_the_graph_has_them(accepted, tmp_path):
+    arguments = tensorrt.compile_arguments(accepted, tmp_path / "timing.bin")
+    assert set(arguments) <= set(accepted)
+    assert "enabled_precisions" not in arguments  # would be weak typing
+    assert arguments.get("use_explicit_typing", True)
+    assert ("use_explicit_typing" in arguments) == ("use_explicit_typing" in accepted)
+    assert arguments["timing_cache_path"] == str(tmp_path / "timing.bin")
+
+
+def test_one_engine_serves_every_bucket():
+    shapes = tensorrt.input_shapes((27, 17, 2), people=4)
+    assert shapes == {"min_shape": (1, 27, 17, 2), "opt_shape": (4, 27, 17, 2), "max_shape": (BUCKETS[-1], 27, 17, 2)}
+
+
+def test_an_engine_of_other_versions_options_or_gpus_is_another_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 7))
+    keys = set()
+    for gpu, version, options in (
+        ("Orin", "2.8.0", Options("fp16")),
+        ("H200", "2.8.0", Options("fp16")),
+        ("Orin", "2.9.0", Options("fp16")),
+        ("Orin", "2.8.0", Options("fp32")),
+        ("Orin", "2.8.0", Options("fp16", people=8)),
+    ):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda gpu=gpu: gpu)
+        keys.add(tensorrt.made_by(SimpleNamespace(__version__=version), options))
+    assert len(keys) == 5
