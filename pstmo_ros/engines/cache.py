@@ -68,8 +68,10 @@ def root() -> Path:
 
 
 def entry(recipe: Recipe) -> Path:
-    """Folder of a compiled model: named by the model file, this package's code and the recipe's key."""
-    key = hashlib.sha256("|".join((recipe.bundle.sha256, _code(), *recipe.key)).encode()).hexdigest()[:32]
+    """Folder of a compiled model: named by model file, its configuration, our code and the key."""
+    key = hashlib.sha256(
+        "|".join((recipe.bundle.sha256, repr(recipe.bundle.config), _code(), *recipe.key)).encode()
+    ).hexdigest()[:32]
     return root() / key
 
 

@@ -25,16 +25,18 @@ def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
     precision: of the encoders' matrix products; whatever adds up (norms, skips, the head, centring) stays fp32.
     """
     model = copy.deepcopy(bundle.model).eval().requires_grad_(False)
-    del model.head_frames
+    model.head_frames = None
     if isinstance(model.sem, SEM):
         _fold_sem(model.sem)
-    _fold_head(model.head)
+    heads = [head for head in (model.head, model.head_std) if head is not None]
+    for head in heads:
+        _fold_head(head)
     for layers in [m for m in model.modules() if isinstance(m, nn.ModuleList)]:
         for k, layer in enumerate(layers):
             if isinstance(layer, EncoderLayer):
                 layers[k] = LeanStridedLayer(layer) if isinstance(layer, StridedLayer) else LeanLayer(layer)
     if precision != "fp32":
-        for linear in [m for m in model.modules() if isinstance(m, nn.Linear) and m is not model.head.fc]:
+        for linear in [m for m in model.modules() if isinstance(m, nn.Linear) and m not in [h.fc for h in heads]]:
             linear.to(DTYPES[precision])
         model.sem = InPrecision(model.sem, DTYPES[precision])
     return model

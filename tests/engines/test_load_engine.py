@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pstmo_ros import engines
-from pstmo_ros.core.bundle import BundleError
+from pstmo_ros.core.bundle import BundleError, save_bundle
+from pstmo_ros.core.model import STMO, ModelConfig
 from pstmo_ros.engines import Engine, EngineError, Options, cache, load_engine
 from pstmo_ros.engines.compile import main as compile_main
 
@@ -193,3 +194,16 @@ def test_compile_says_what_is_missing(bundle, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match="torch sees no NVIDIA GPU"):
         compile_main([str(bundle.path), "--engine", "tensorrt"])
+
+
+def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = ModelConfig(frames=9, stride=1, dim=32, heads=4, depth=1, mofa=False, dial=True, uncertainty=True)
+    windows = np.random.default_rng(0).standard_normal((2, 9, 17, 2)).astype(np.float32)
+    bundle = save_bundle(tmp_path / "dial.safetensors", STMO(config), "rays", {"data": "none"}, windows)
+    for look_ahead_s in (0.0, bundle.config.longest_look_ahead_s):
+        asked = bundle.at(look_ahead_s)
+        found = load_engine(asked, "openvino").infer(windows)
+        np.testing.assert_allclose(found, asked.golden_y, atol=1e-4)
+        assert found.shape == (2, 17, 4)
+    assert len(list(tmp_path.rglob("files.json"))) == 2
