@@ -1,15 +1,21 @@
 """The node's PoseLifter over a recording.
 
-    python -m pstmo_ros.lift IN.npz OUT.npz [--model M] [--engine E] [--look-ahead SECONDS]
+    python -m pstmo_ros.lift IN OUT [--model M] [--engine E] [--look-ahead SECONDS]
 
-IN: see pstmo_ros.recording. OUT: stamps_ns (T,), person_ids (T, P), poses_m (T, P, 17, 3) in the camera frame,
-poses_root_m (T, P, 17, 3) relative to the pelvis, scores (T, P, 17); NaN (and id -1) where there is nobody.
+IN: .npz (see pstmo_ros.recording), a rosbag2, or detectors' JSON (OpenPose, AlphaPose, MMPose, RTMLib), which needs
+--rate and --size. OUT, by its ending:
+
+.npz  stamps_ns (T,), person_ids (T, P), poses_m (T, P, 17, 3) in the camera frame, poses_root_m (T, P, 17, 3) relative
+      to the pelvis, scores (T, P, 17); NaN (and id -1) where there is nobody
+.csv  one row per person and frame          .bvh  a file per person: OUT_ID.bvh, bones of constant length
+.mp4  keypoints beside skeletons            no ending: a rosbag2 of keypoints, camera_info and skeletons
+Without a camera, .csv, .bvh and .mp4 hold the poses relative to the pelvis.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +24,18 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from pstmo_ros.core import bundle as bundles
-from pstmo_ros.core import skeleton
+from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.types import Floats, Pose3D
 from pstmo_ros.engines import CHOICES, EngineError, load_engine, model_path
-from pstmo_ros.recording import Recording, load_recording
+from pstmo_ros.formats import add_source_options, read, source_from
+from pstmo_ros.formats.bvh import write_bvh
+from pstmo_ros.formats.tables import write_csv
+from pstmo_ros.recording import Recording
+
+VIDEO_FPS = 10.0
 
 
 @dataclass(frozen=True)
@@ -61,24 +73,88 @@ def _poses(recording: Recording, lifter: PoseLifter, progress: bool) -> Iterator
     yield from lifter.flush(recording.size_px, recording.camera)
 
 
+def writer(output: str) -> Callable[[Path, Recording, Lifted], None]:
+    """What writes a file of that name. ValueError names the endings that are known."""
+    suffix = Path(output).suffix
+    writers = {".npz": _npz, ".csv": _csv, ".bvh": _bvh, ".mp4": _video, "": _bag}
+    if suffix not in writers:
+        raise ValueError(f"output {output!r}: ending {suffix!r} is unknown; {nearest(suffix, [*writers])}")
+    return writers[suffix]
+
+
+def _shown(lifted: Lifted) -> Floats:
+    """Poses in the camera frame, or about the pelvis in a recording without a camera."""
+    return lifted.poses_m if np.isfinite(lifted.poses_m).any() else lifted.poses_root_m
+
+
+def _npz(path: Path, recording: Recording, lifted: Lifted) -> None:
+    np.savez_compressed(path, **vars(lifted))
+
+
+def _csv(path: Path, recording: Recording, lifted: Lifted) -> None:
+    write_csv(path, lifted.stamps_ns, lifted.person_ids, _shown(lifted), lifted.scores)
+
+
+def _bvh(path: Path, recording: Recording, lifted: Lifted) -> None:
+    """One file per person, from their first pose to their last, at even steps; gaps are bridged in straight lines."""
+    poses, period_ns = _shown(lifted), float(np.median(np.diff(lifted.stamps_ns)) if len(lifted.stamps_ns) > 1 else 1e9)
+    for person in np.unique(lifted.person_ids[lifted.person_ids >= 0]).tolist():
+        mine = (lifted.person_ids == person) & np.isfinite(poses).all((-1, -2))
+        t, p = np.nonzero(mine)
+        if not len(t):
+            continue
+        seconds = (lifted.stamps_ns[t] - lifted.stamps_ns[t[0]]) / 1e9
+        even = np.arange(0, seconds[-1] + 1e-6, period_ns / 1e9)
+        columns = [np.interp(even, seconds, c) for c in poses[t, p].reshape(len(t), -1).T]
+        steady = np.stack(columns, -1).reshape(-1, skeleton.J, 3)
+        write_bvh(path.with_stem(f"{path.stem}_{person}"), steady, 1e9 / period_ns)
+
+
+def _bag(path: Path, recording: Recording, lifted: Lifted) -> None:
+    from pstmo_ros.formats.rosbag import write_bag
+
+    write_bag(path, recording, lifted.person_ids, lifted.poses_m, lifted.scores)
+
+
+def _video(path: Path, recording: Recording, lifted: Lifted) -> None:
+    from pstmo_ros.render import ScenePicture, write_video
+
+    poses, layout = _shown(lifted), layouts.get(recording.layout)
+    seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
+    shown = np.searchsorted(seconds, np.arange(0, seconds[-1] + 1e-6, 1 / VIDEO_FPS))
+    picture = ScenePicture(recording.size_px, poses.reshape(-1, 3), path.stem)
+    nobody = np.full_like(poses[0], np.nan)
+
+    def images() -> Iterator[npt.NDArray[np.uint8]]:
+        for t in tqdm(shown, desc="filming", unit="frame"):
+            sent = recording.keypoints[t]
+            keypoints, _ = layouts.to_model_joints(layout, sent[..., :2], sent[..., 2])
+            yield picture.draw(keypoints, poses[t], nobody, f"t = {seconds[t]:.1f} s")
+
+    write_video(path, images(), VIDEO_FPS)
+    picture.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", metavar="IN.npz")
-    parser.add_argument("output", metavar="OUT.npz")
+    parser.add_argument("input", metavar="IN")
+    parser.add_argument("output", metavar="OUT")
     parser.add_argument("--model", default="realtime", help="a bundled model's name or a .safetensors file")
     parser.add_argument("--engine", default="auto", choices=CHOICES)
     parser.add_argument("--look-ahead", type=float, default=0.0, metavar="SECONDS", help="future seen by each pose")
     parser.add_argument("--no-smoothing", action="store_true", help="leave the output filter off")
+    add_source_options(parser)
     args = parser.parse_args()
     try:
-        recording = load_recording(args.input)
+        write = writer(args.output)
+        recording = read(args.input, source_from(args))
         bundle = bundles.load(model_path(args.model)).at(args.look_ahead)
         config = LifterConfig(args.look_ahead, smoothing=SmoothingConfig(enabled=not args.no_smoothing))
         lifted = lift(recording, PoseLifter(bundle, load_engine(bundle, args.engine), config), progress=True)
+        Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+        write(Path(args.output), recording, lifted)
     except (ValueError, EngineError) as e:
         raise SystemExit(f"lift: {e}") from None
-    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.output, **vars(lifted))
     people = len(np.unique(lifted.person_ids[lifted.person_ids >= 0]))
     print(f"{args.output}: {len(lifted.stamps_ns)} frames, {people} people")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,25 @@ class Recording:
             else np.concatenate([np.where(ids < 0, -1, ids + k * per_round) for k in rounds]),
             truth_m=None if self.truth_m is None else tiled(self.truth_m),
         )
+
+
+def from_frames(frames: Sequence[Frame2D], camera: Camera | None) -> Recording:
+    """Frames of one layout and image size as a recording; ids are kept when everybody in every frame has one."""
+    if not frames:
+        raise ValueError("a recording needs at least one frame")
+    layout, size = layouts.get(frames[0].layout), frames[0].size_px
+    most = max(len(f.scores) for f in frames)
+    keypoints = np.full((len(frames), most, len(layout.joints), 3), np.nan, np.float32)
+    keypoints[..., 2] = 0
+    ids = np.full(keypoints.shape[:2], -1, np.int64)
+    for t, frame in enumerate(frames):
+        people = len(frame.scores)
+        keypoints[t, :people, :, :2], keypoints[t, :people, :, 2] = frame.keypoints_px, frame.scores
+        if frame.person_ids is not None:
+            ids[t, :people] = frame.person_ids
+    known = all(f.person_ids is not None for f in frames if len(f.scores))
+    stamps = np.array([f.stamp_ns for f in frames], np.int64)
+    return Recording(keypoints, stamps, size, layout.name, ids if known else None, camera)
 
 
 def load_recording(path: str | Path) -> Recording:

@@ -14,13 +14,13 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from pstmo_ros.adapters.point_cloud import KEYPOINT
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats, Pose3D
 from pstmo_ros.render import JOINT_RGB
 
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("score", "<f4"), ("person_id", "<i4")])
-_KEYPOINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("score", "<f4"), ("person_id", "<i4")])
 _JOINT_DIAMETER_M, _BONE_WIDTH_M, _TEXT_HEIGHT_M, _TEXT_ABOVE_M = 0.05, 0.025, 0.12, 0.15
 _HEAD = skeleton.index("head_top")
 
@@ -46,7 +46,7 @@ def skeletons(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
 
 def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] | None) -> PointCloud2:
     """The node's input: frame (P, J, 3) pixels and score, ids (P,) or None for a detector without."""
-    points = np.empty(frame.shape[:2], _KEYPOINT)
+    points = np.empty(frame.shape[:2], KEYPOINT)
     points["x"], points["y"], points["score"] = np.moveaxis(frame, -1, 0)
     points["person_id"] = -1 if person_ids is None else person_ids[:, None]
     return _cloud(header, points)

@@ -1,6 +1,6 @@
-"""Plays a recording (.npz, see pstmo_ros.recording) as a detector and a camera would send it.
+"""Plays a recording (.npz, rosbag2 or detectors' JSON) as a detector and a camera would send it.
 
-ros2 run pstmo_ros player --ros-args -p file:=RECORDING.npz [-p rate:=1.0] [-p loop:=true]
+ros2 run pstmo_ros player --ros-args -p file:=RECORDING [-p rate:=1.0] [-p loop:=true] [-p step:=true]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
-from pstmo_ros.recording import load_recording
+from pstmo_ros.formats import Source, read
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.parameters import About, Parameters
 
@@ -33,6 +33,13 @@ class PlayerConfig:
     file: str = str(SAMPLE)
     rate: float = 1.0
     loop: bool = False
+    step: bool = False
+    source_rate_hz: float = 0.0
+    image_size: tuple[int, int] = (0, 0)
+    layout: str = ""
+    keypoints_topic: str = ""
+    camera_info_topic: str = ""
+    keypoints_form: str = ""
     frame_id: str = "camera_optical_frame"
     stamps: str = "now"
     publish_camera_info: bool = True
@@ -44,9 +51,16 @@ class PlayerConfig:
 
 
 ABOUT = {
-    "file": About("Recording (.npz, see pstmo_ros.recording)."),
+    "file": About("Recording: .npz, rosbag2, or detectors' JSON (a file, or a folder with one per frame)."),
     "rate": About("Speed: 1 is real time.", 0.001, 1000),
     "loop": About("Start again at the end."),
+    "step": About("Send one frame for each line on standard input (Enter) instead of by time."),
+    "source_rate_hz": About("For JSON, which does not say: frames per second.", 0, 10000),
+    "image_size": About("For JSON, and bags without camera_info: [width, height] in pixels."),
+    "layout": About("Keypoint order, where the file leaves it open; empty takes the usual one."),
+    "keypoints_topic": About("In a bag: topic of the keypoints; empty takes the only one."),
+    "camera_info_topic": About("In a bag: topic of camera_info; empty takes the only one."),
+    "keypoints_form": About("YAML file that describes the messages in a bag, see config/adapters."),
     "frame_id": About("frame_id of the messages: the camera's optical frame."),
     "stamps": About("Stamps of the messages: now (the time of playing) or recorded."),
     "publish_camera_info": About("Also send camera_info when the recording has a camera."),
@@ -60,7 +74,11 @@ class Player(Node):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("player", **kwargs)
         self.config = Parameters(self, PlayerConfig(), ABOUT).read()
-        self.recording = load_recording(self.config.file)
+        c = self.config
+        self.recording = read(
+            c.file,
+            Source(c.source_rate_hz, c.image_size, c.layout, c.keypoints_topic, c.camera_info_topic, c.keypoints_form),
+        )
         self._camera = self.recording.camera if self.config.publish_camera_info else None
         qos = QoSProfile(depth=50)
         self._keypoints = self.create_publisher(PointCloud2, "keypoints", qos)
@@ -84,7 +102,9 @@ class Player(Node):
         start = time.monotonic()
         start_ns = self.get_clock().now().nanoseconds
         for t, at in enumerate(after_s):
-            while (left := start + at - time.monotonic()) > 0:
+            if self.config.step and not sys.stdin.readline():
+                return  # the end of input
+            while not self.config.step and (left := start + at - time.monotonic()) > 0:
                 time.sleep(min(left, 0.1))
                 if not rclpy.ok():
                     raise ExternalShutdownException

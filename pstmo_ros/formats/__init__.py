@@ -1,0 +1,59 @@
+"""Files of keypoints -> Recording, and lifted poses -> files."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from pstmo_ros.recording import Recording, load_recording
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file does not say itself.
+
+    rate_hz: frames per second, and size_px: the image's (width, height), for detectors' JSON; size_px also for bags
+    without camera_info. layout: the keypoint order where a file leaves it open; empty takes it from the number of
+    joints. keypoints, camera_info: topics in a bag; empty takes the only one of its kind. form: YAML file for messages
+    that are not known.
+    """
+
+    rate_hz: float = 0.0
+    size_px: tuple[int, int] = (0, 0)
+    layout: str = ""
+    keypoints: str = ""
+    camera_info: str = ""
+    form: str = ""
+
+
+def read(path: str | Path, source: Source | None = None) -> Recording:
+    """A recording from an .npz, a rosbag2 (folder, .db3 or .mcap) or a detector's JSON (file, or folder of them).
+
+    ValueError names the file and the fix.
+    """
+    path, source = Path(path), source or Source()
+    if (path / "metadata.yaml").is_file() or path.suffix in (".mcap", ".db3"):
+        from pstmo_ros.formats.rosbag import read_bag
+
+        return read_bag(path, source)
+    if path.is_dir() or path.suffix == ".json":
+        from pstmo_ros.formats.detector_json import read_json
+
+        return read_json(path, source)
+    return load_recording(path)
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Command-line options for what a file does not say itself; ``source_from`` reads them."""
+    parser.add_argument("--rate", type=float, default=0.0, metavar="HZ", help="frames per second, for JSON")
+    parser.add_argument("--size", type=int, nargs=2, default=(0, 0), metavar=("WIDTH", "HEIGHT"), help="image, pixels")
+    parser.add_argument("--layout", default="", help="keypoint order, where the file leaves it open")
+    parser.add_argument("--keypoints", default="", metavar="TOPIC", help="in a bag")
+    parser.add_argument("--camera-info", default="", metavar="TOPIC", help="in a bag")
+    parser.add_argument("--form", default="", metavar="YAML", help="describes messages of other types")
+
+
+def source_from(args: argparse.Namespace) -> Source:
+    """The options that ``add_source_options`` added."""
+    return Source(args.rate, (args.size[0], args.size[1]), args.layout, args.keypoints, args.camera_info, args.form)

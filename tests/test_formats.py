@@ -1,0 +1,211 @@
+"""Files in and out: each keeps what the recording says, and what is wrong with one is named."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.engines import load_engine
+from pstmo_ros.formats import Source, read
+from pstmo_ros.formats.bvh import write_bvh
+from pstmo_ros.formats.rosbag import write_bag
+from pstmo_ros.lift import lift, writer
+from pstmo_ros.recording import Recording, save_recording
+from tests.conftest import record, walker
+from training.motion.bvh import read_bvh
+
+RATE_HZ = 50.0
+KNOWN = Source(rate_hz=RATE_HZ, size_px=(640, 480))
+
+
+@pytest.fixture
+def recording(camera):
+    return record([walker(0.5), walker(0.5, offset_m=(1.0, 5.0))], camera)
+
+
+@pytest.fixture
+def lifted(bundle, recording):
+    return lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
+
+
+def detector_recording(camera, layout):
+    """Two people in a detector's layout; the second comes at frame 3."""
+    rng, joints = np.random.default_rng(0), len(layouts.get(layout).joints)
+    keypoints = rng.uniform(50, 600, (10, 2, joints, 3)).astype(np.float32)
+    keypoints[..., 2] = 0.5
+    keypoints[0, 0, 4] = np.nan
+    keypoints[:3, 1] = np.nan
+    ids = np.tile([4, 9], (10, 1))
+    stamps = np.round(np.arange(10) / RATE_HZ * 1e9).astype(np.int64)
+    return Recording(keypoints, stamps, (640, 480), layout, ids)
+
+
+def people(recording, t):
+    """Frame t's people as (points (J, 3) with zeros where not seen, id)."""
+    points = np.nan_to_num(recording.keypoints[t])
+    return [(p, int(i)) for p, i in zip(points, recording.person_ids[t], strict=True) if p[:, 2].any()]
+
+
+def openpose(folder, r):
+    for t in range(len(r.stamps_ns)):
+        listed = [{"person_id": [i], "pose_keypoints_2d": p.ravel().tolist()} for p, i in people(r, t)]
+        (folder / f"walk_{t:012d}_keypoints.json").write_text(json.dumps({"version": 1.3, "people": listed}))
+    return folder
+
+
+def alphapose(folder, r):
+    listed = [{"image_id": f"{t}.jpg", "category_id": 1, "keypoints": p.ravel().tolist(), "score": 2.5, "idx": i}
+              for t in range(len(r.stamps_ns)) for p, i in people(r, t)]  # fmt: skip
+    (folder / "alphapose-results.json").write_text(json.dumps(listed))
+    return folder / "alphapose-results.json"
+
+
+def _instances(r, t):
+    listed = people(r, t)
+    return [{"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist(), "track_id": i} for p, i in listed]
+
+
+def mmpose_video(folder, r):
+    frames = [{"frame_id": t + 1, "instances": _instances(r, t)} for t in range(len(r.stamps_ns))]
+    (folder / "results.json").write_text(json.dumps({"meta_info": {}, "instance_info": frames}))
+    return folder / "results.json"
+
+
+def mmpose_images(folder, r):
+    for t in range(len(r.stamps_ns)):
+        (folder / f"{t}.json").write_text(json.dumps(_instances(r, t)))
+    return folder
+
+
+def rtmlib(folder, r):
+    for t in range(len(r.stamps_ns)):
+        points = [p for p, _ in people(r, t)]
+        frame = {"keypoints": [p[:, :2].tolist() for p in points], "scores": [p[:, 2].tolist() for p in points]}
+        (folder / f"{t}.json").write_text(json.dumps(frame))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("write", "layout"),
+    [
+        *((openpose, name) for name in ("body_25", "openpose_18", "halpe_26")),
+        *((alphapose, name) for name in ("coco_17", "halpe_26")),
+        (mmpose_video, "coco_17"),
+        (mmpose_images, "coco_17"),
+        (rtmlib, "halpe_26"),
+    ],
+)
+def test_detectors_json_is_what_was_detected(tmp_path, camera, write, layout):
+    expected = detector_recording(camera, layout)
+    got = read(write(tmp_path, expected), Source(rate_hz=RATE_HZ, size_px=(640, 480)))
+    np.testing.assert_array_equal(got.stamps_ns, expected.stamps_ns)
+    assert (got.layout, got.size_px) == (layout, (640, 480))
+    for a, b in zip(got.frames(), expected.frames(), strict=True):
+        np.testing.assert_allclose(a.keypoints_px, b.keypoints_px, rtol=1e-5)
+        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-5)
+        assert a.person_ids == (None if write is rtmlib else b.person_ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "message"),
+    [
+        ("{}", KNOWN, r"a\.json: not a frame of OpenPose, AlphaPose, MMPose or RTMLib"),
+        ("{", KNOWN, r"a\.json: not a readable JSON file"),
+        ('{"people": []}', Source(), "no frame rate and no image size"),
+        ('{"people": []}', KNOWN, "keypoint order is unknown; give layout"),
+        ('{"people": [{}]}', KNOWN, r"a\.json: not as .* write it .KeyError: 'pose"),
+        ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', KNOWN, "1 joints are no"),
+    ],
+)
+def test_each_fault_of_json_is_named(tmp_path, text, source, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "a.json", source)
+
+
+def test_a_bag_gives_back_the_recording_and_holds_the_skeletons(tmp_path, recording, lifted):
+    writer("bag")(tmp_path / "bag", recording, lifted)
+    back = read(tmp_path / "bag", Source(layout="h36m_17"))
+    np.testing.assert_array_equal(back.stamps_ns, recording.stamps_ns)
+    np.testing.assert_array_equal(back.person_ids, recording.person_ids)
+    np.testing.assert_allclose(back.keypoints, recording.keypoints)
+    assert back.camera == recording.camera
+    from rosbags.highlevel import AnyReader
+
+    with AnyReader([tmp_path / "bag"]) as bag:
+        skeletons = [c for c in bag.connections if c.topic == "/lifter/skeletons"]
+        messages = [bag.deserialize(data, c.msgtype) for c, _, data in bag.messages(skeletons)]
+    assert [(m.height, m.width) for m in messages] == [(2, 17)] * len(recording.stamps_ns)
+    last = np.frombuffer(messages[-1].data, np.float32).reshape(2, 17, -1)[..., :3]
+    np.testing.assert_array_equal(last, lifted.poses_m[-1])
+    with pytest.raises(ValueError, match="exists already"):
+        write_bag(tmp_path / "bag", recording, lifted.person_ids, lifted.poses_m, lifted.scores)
+
+
+def test_a_topic_that_is_not_in_the_bag_is_named(tmp_path, recording, lifted):
+    writer("bag")(tmp_path / "bag", recording, lifted)
+    with pytest.raises(ValueError, match=r"'/none' is not in it; topics that fit: .*'/keypoints'"):
+        read(tmp_path / "bag", Source(keypoints="/none"))
+
+
+def test_a_bag_without_camera_info_needs_the_image_size(tmp_path, recording, lifted):
+    writer("bag")(tmp_path / "bag", dataclasses.replace(recording, camera=None), lifted)
+    with pytest.raises(ValueError, match="has no camera_info, so the image size is unknown; give size"):
+        read(tmp_path / "bag")
+    assert read(tmp_path / "bag", Source(size_px=(1280, 720), layout="h36m_17")).camera is None
+
+
+def test_a_folder_that_is_no_bag_is_named(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("{")
+    with pytest.raises(ValueError, match="not a readable rosbag2"):
+        read(tmp_path)
+
+
+def test_bvh_comes_back_to_the_millimetre(tmp_path):
+    poses = walker(1.0).astype(float)
+    lengths = np.linalg.norm(poses - poses[:, skeleton.PARENTS], axis=-1).mean(0)
+    fixed = poses.copy()
+    for parent, child in skeleton.BONES:
+        bone = poses[:, child] - poses[:, parent]
+        fixed[:, child] = fixed[:, parent] + bone / np.linalg.norm(bone, axis=-1, keepdims=True) * lengths[child]
+    write_bvh(tmp_path / "a.bvh", fixed, RATE_HZ)
+    motion = read_bvh(tmp_path / "a.bvh")
+    points = motion.points[:, [motion.names.index(joint) for joint in skeleton.JOINTS]] / 100 * (1, -1, -1)
+    assert motion.rate_hz == pytest.approx(RATE_HZ)
+    np.testing.assert_allclose(points, fixed, atol=1e-3)
+
+
+def test_each_person_has_a_bvh_of_their_own_that_bridges_gaps(tmp_path, recording, lifted):
+    lifted.person_ids[10:12, 0] = -1
+    lifted.poses_m[10:12, 0] = np.nan
+    writer("a.bvh")(tmp_path / "a.bvh", recording, lifted)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a_1.bvh", "a_2.bvh"]
+    assert len(read_bvh(tmp_path / "a_1.bvh").points) == len(recording.stamps_ns)
+
+
+def test_csv_has_a_row_for_each_person_and_frame(tmp_path, recording, lifted):
+    lifted.person_ids[0, 1] = -1
+    writer("a.csv")(tmp_path / "a.csv", recording, lifted)
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert len(rows) == 2 * len(recording.stamps_ns) - 1
+    assert rows[0]["person_id"] == "1"
+    wrist = [float(rows[0][f"left_wrist_{axis}"]) for axis in "xyz"]
+    np.testing.assert_allclose(wrist, lifted.poses_m[0, 0, skeleton.index("left_wrist")], rtol=1e-5)
+
+
+def test_lift_films_a_recording(tmp_path, bundle, recording):
+    save_recording(tmp_path / "in.npz", recording)
+    command = [sys.executable, "-m", "pstmo_ros.lift", tmp_path / "in.npz", tmp_path / "out.mp4", "--engine", "torch"]
+    subprocess.run([*command, "--model", bundle.path], check=True, capture_output=True)
+    assert (tmp_path / "out.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_an_ending_that_is_not_known_is_named():
+    with pytest.raises(ValueError, match=r"'\.bhv' is unknown; did you mean '\.bvh'"):
+        writer("a.bhv")
