@@ -1,12 +1,13 @@
 # make demo    installs into .venv, then lifts a bundled recording through the real node (demo/demo.mp4, demo.png)
 # make test    ruff, mypy, pytest in the same .venv
 # make bench-train    training samples/s beside a plain loop, N = 27, 81, 243
+# make soak    ten minutes of the node at 50 Hz with three people: memory, lost frames, latency
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 PIP := $(BIN) -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test bench-train install clean
+.PHONY: demo test bench-train soak install clean
 
 demo: $(VENV)/demo-ready
 	$(BIN) -m pstmo_ros.demo
@@ -18,6 +19,9 @@ test: $(VENV)/test-ready
 
 bench-train: $(VENV)/test-ready
 	$(BIN) -m training.bench_train
+
+soak: $(VENV)/test-ready
+	$(BIN) -m tests.ros.soak
 
 install: $(VENV)/demo-ready
 

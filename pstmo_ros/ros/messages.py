@@ -17,10 +17,15 @@ from visualization_msgs.msg import Marker, MarkerArray
 from pstmo_ros.adapters.point_cloud import KEYPOINT
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.orientation import quaternions
 from pstmo_ros.core.types import Floats, Pose3D
 from pstmo_ros.render import JOINT_RGB
 
-_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("score", "<f4"), ("person_id", "<i4")])
+_POINT = np.dtype(
+    [(name, "<f4") for name in ("x", "y", "z", "score")]
+    + [("person_id", "<i4")]
+    + [(name, "<f4") for name in ("vx", "vy", "vz", "std")]
+)
 _JOINT_DIAMETER_M, _BONE_WIDTH_M, _TEXT_HEIGHT_M, _TEXT_ABOVE_M = 0.05, 0.025, 0.12, 0.15
 _HEAD = skeleton.index("head_top")
 
@@ -35,13 +40,20 @@ def shown_m(pose: Pose3D) -> Floats:
     return pose.root_relative_m if pose.position_m is None else pose.position_m
 
 
+def positions_m(poses: Sequence[Pose3D]) -> Floats:
+    """``shown_m`` of everyone, (P, 17, 3)."""
+    return np.array([shown_m(p) for p in poses], np.float64).reshape(-1, skeleton.J, 3)
+
+
 def skeletons(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
-    """~/skeletons: height = people, width = 17; x y z (m) score person_id."""
+    """~/skeletons: height = people, width = 17; x y z (m) score person_id vx vy vz (m/s) std (m, NaN if not known)."""
     points = np.empty((len(poses), skeleton.J), _POINT)
     for row, pose in zip(points, poses, strict=True):
         row["x"], row["y"], row["z"] = shown_m(pose).T
         row["score"], row["person_id"] = pose.scores, pose.person_id
-    return _cloud(header, points)
+        row["vx"], row["vy"], row["vz"] = pose.velocity_m_s.T
+        row["std"] = np.nan if pose.std_m is None else pose.std_m
+    return cloud(header, points)
 
 
 def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] | None) -> PointCloud2:
@@ -49,7 +61,7 @@ def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] |
     points = np.empty(frame.shape[:2], KEYPOINT)
     points["x"], points["y"], points["score"] = np.moveaxis(frame, -1, 0)
     points["person_id"] = -1 if person_ids is None else person_ids[:, None]
-    return _cloud(header, points)
+    return cloud(header, points)
 
 
 def skeletons_to_arrays(message: PointCloud2) -> tuple[npt.NDArray[np.int32], Floats, Floats]:
@@ -59,14 +71,15 @@ def skeletons_to_arrays(message: PointCloud2) -> tuple[npt.NDArray[np.int32], Fl
     return points["person_id"][:, :1].ravel(), poses, points["score"]
 
 
-def pose_array(header: Header, poses: Sequence[Pose3D]) -> PoseArray:
-    """~/poses: 17 poses per person, people in the order of ~/skeletons; orientations are identity."""
+def pose_array(header: Header, poses: Sequence[Pose3D], frames: Floats) -> PoseArray:
+    """~/poses: 17 poses per person, people in the order of ~/skeletons; frames (P, 17, 3, 3), see core.orientation."""
     message = PoseArray(header=header)
-    for pose in poses:
-        for x, y, z in shown_m(pose).tolist():
-            at = PoseMessage()
-            at.position.x, at.position.y, at.position.z = x, y, z
-            message.poses.append(at)
+    places, turns = positions_m(poses).reshape(-1, 3), quaternions(frames).reshape(-1, 4)
+    for (x, y, z), turn in zip(places.tolist(), turns.tolist(), strict=True):
+        at = PoseMessage()
+        at.position.x, at.position.y, at.position.z = x, y, z
+        at.orientation.x, at.orientation.y, at.orientation.z, at.orientation.w = turn
+        message.poses.append(at)
     return message
 
 
@@ -128,8 +141,8 @@ class _PersonMarkers:
     def moved(self, header: Header, pose_m: Floats) -> list[Marker]:
         for point, (x, y, z) in zip(self._points, pose_m.tolist(), strict=True):
             point.x, point.y, point.z = x, y, z
-        head = self._text.pose.position
-        head.x, head.y, head.z = self._points[_HEAD].x, self._points[_HEAD].y - _TEXT_ABOVE_M, self._points[_HEAD].z
+        text, up = self._text.pose.position, pose_m[_HEAD] - pose_m[skeleton.ROOT]  # whichever way the frame's axes go
+        text.x, text.y, text.z = (pose_m[_HEAD] + up * (_TEXT_ABOVE_M / max(float(np.linalg.norm(up)), 0.1))).tolist()
         for marker in self.markers:
             marker.header = header
         return self.markers
@@ -145,7 +158,7 @@ def _marker(namespace: str, kind: int, person_id: int, lifetime: Duration, size_
     return marker
 
 
-def _cloud(header: Header, points: npt.NDArray[np.void]) -> PointCloud2:
+def cloud(header: Header, points: npt.NDArray[np.void]) -> PointCloud2:
     """A (P, J) structured array as an organised cloud."""
     assert points.dtype.fields is not None
     fields = [

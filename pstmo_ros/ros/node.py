@@ -24,7 +24,7 @@ from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter, Windows
 from pstmo_ros.core.tracks import Oddity, State
-from pstmo_ros.core.types import Frame2D
+from pstmo_ros.core.types import Frame2D, Pose3D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.diagnostics import Diagnostics
@@ -32,6 +32,7 @@ from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
 from pstmo_ros.ros.spin import spin, to_ros_log
+from pstmo_ros.ros.target_frame import NoTransform, TargetFrame
 from pstmo_ros.ros.worker import Worker
 
 EPISODE_S, REMIND_S = 5.0, 60.0  # a warning is said once while it lasts, and again now and then
@@ -91,7 +92,12 @@ class Lifter(LifecycleNode):
             self._keypoints = KeypointInput(
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
             )
+            self._outputs = Outputs(self, config)
+            self._target = config.target_frame and TargetFrame(self, config.target_frame, config.transform_wait_s)
         except (ValueError, EngineError) as e:
+            if self._outputs is not None:
+                self._outputs.close()
+            self._outputs = None
             self.get_logger().error(f"cannot configure: {e}")
             return TransitionCallbackReturn.FAILURE
         self._config = config
@@ -100,7 +106,6 @@ class Lifter(LifecycleNode):
         self._uncalibrated = f"no camera_info on {self.resolve_topic_name('camera_info')}"  # why, in words
         self._camera_content: tuple[Any, ...] = ()
         self._camera_clock: tuple[float, float] | None = None  # arrival and stamp of the newest camera_info
-        self._outputs = Outputs(self, config)
         about = {
             "model": f"{config.model} ({bundle.sha256[:12]})",
             "engine": engine.name,
@@ -224,15 +229,22 @@ class Lifter(LifecycleNode):
             poses = [p for p in self._lifter.lift(job.windows, job.camera) if not known or p.position_m is not None]
             frame_id = job.header.frame_id + ("" if known else ROOT_RELATIVE)
             if not poses and not self._config.look_ahead_s:
-                self._outputs.publish(Header(stamp=job.header.stamp, frame_id=frame_id), [])
+                self._publish(Header(stamp=job.header.stamp, frame_id=frame_id), [])
             for stamp, due in groupby(poses, key=lambda p: p.stamp_ns):
-                self._outputs.publish(Header(stamp=messages.stamp(stamp), frame_id=frame_id), list(due))
+                self._publish(Header(stamp=messages.stamp(stamp), frame_id=frame_id), list(due))
             self._diagnostics.published(time.monotonic() - job.arrived)
+        except NoTransform as e:
+            self._warn(f"poses are not published: {e}", key="transform")
         except Exception as e:  # whatever went wrong must not end what a robot may be relying on
             if rclpy.ok():
                 self._diagnostics.error(f"{type(e).__name__}: {e}")
                 self._say(f"a frame was lost: {traceback.format_exc()}", self.get_logger().error, key=type(e).__name__)
         self._say_if_slow()
+
+    def _publish(self, header: Header, poses: list[Pose3D]) -> None:
+        if self._target and not header.frame_id.endswith(ROOT_RELATIVE):
+            header, poses = self._target.move(header, poses)
+        self._outputs.publish(header, poses)
 
     def _say_if_slow(self) -> None:
         worker = self._worker
@@ -293,6 +305,8 @@ class Lifter(LifecycleNode):
         if self._outputs is not None:
             self._outputs.close()
             self._diagnostics.close()
+            if self._target:
+                self._target.close()
         self._outputs = self._lifter = self._keypoints = None
 
 

@@ -36,6 +36,10 @@ class NodeConfig:
     rectified: bool = False
     image_size: tuple[int, int] = (0, 0)
     max_delay_s: float = 0.1
+    target_frame: str = ""
+    transform_wait_s: float = 0.05
+    publish_tf: bool = False
+    rep155: bool = False
     marker_lifetime_s: float = 0.5
     autostart: bool = False
     tracks: TrackConfig = field(default_factory=TrackConfig)
@@ -96,6 +100,10 @@ ABOUT = {
     "rectified": About("Whether the detector sees the rectified image (image_rect) instead of the raw one."),
     "image_size": About("[width, height] in pixels; used only while there is no camera_info."),
     "max_delay_s": About("Seconds that a frame may wait for its turn before only the newest is lifted.", 0, 10, True),
+    "target_frame": About("Frame of all outputs, by tf2 at each stamp; empty keeps the camera's."),
+    "transform_wait_s": About("Seconds to wait for a transform to target_frame.", 0, 1),
+    "publish_tf": About("Broadcast body_<id> and its joints on /tf (needs tf2_msgs)."),
+    "rep155": About("Publish /humans/bodies/tracked and each body's joint_states (needs hri_msgs)."),
     "marker_lifetime_s": About(
         "Seconds after which RViz removes markers that are not renewed; 0 keeps them.", 0, 3600, True
     ),

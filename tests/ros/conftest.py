@@ -21,6 +21,7 @@ from tests.ros.interfaces import NO_COMPILER, message_classes
 
 FRAME = "camera_optical_frame"
 TIMEOUT_S = 30.0
+OVER_DDS = ("hri_msgs", "tf2_msgs")  # packages whose messages the tests send
 OUTPUTS = {"skeletons": PointCloud2, "poses": PoseArray, "markers": MarkerArray}
 
 
@@ -148,7 +149,7 @@ class Graph:
 def classes(tmp_path_factory):
     """PACKAGE -> its module of real message classes, generated from tests/ros/fixtures."""
     folder = tmp_path_factory.mktemp("interfaces")
-    return lambda package: message_classes(package, folder, over_dds=package == "hri_msgs" and not NO_COMPILER)
+    return lambda package: message_classes(package, folder, over_dds=package in OVER_DDS and not NO_COMPILER)
 
 
 @pytest.fixture

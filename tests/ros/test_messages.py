@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.orientation import orientations, quaternions
 from pstmo_ros.core.types import Pose3D
 from pstmo_ros.ros import messages
 from tests.conftest import walker
@@ -20,11 +23,21 @@ def test_skeletons_carry_ids_poses_and_scores():
     people = [pose(3), pose(8, offset=(1.0, 5.0))]
     message = messages.skeletons(Header(frame_id="cam"), people)
     assert (message.height, message.width, message.is_dense) == (2, 17, True)
-    assert [f.name for f in message.fields] == ["x", "y", "z", "score", "person_id"]
+    assert [f.name for f in message.fields] == ["x", "y", "z", "score", "person_id", "vx", "vy", "vz", "std"]
     ids, poses, scores = messages.skeletons_to_arrays(message)
     assert ids.tolist() == [3, 8]
     np.testing.assert_array_equal(poses, np.stack([p.position_m for p in people]))
     np.testing.assert_array_equal(scores[0], people[0].scores)
+
+
+def test_skeletons_carry_velocity_and_how_sure_the_model_is():
+    unsure = dataclasses.replace(pose(), std_m=np.linspace(0.01, 0.2, 17, dtype=np.float32))
+    message = messages.skeletons(Header(), [unsure, pose(2)])
+    offset = {f.name: f.offset // 4 for f in message.fields}
+    values = np.frombuffer(message.data, "<f4").reshape(2, 17, -1)
+    np.testing.assert_array_equal(values[..., [offset["vx"], offset["vy"], offset["vz"]]], 0.5)
+    np.testing.assert_array_equal(values[0, :, offset["std"]], unsure.std_m)
+    assert np.isnan(values[1, :, offset["std"]]).all()
 
 
 def test_nobody_is_an_empty_cloud():
@@ -35,10 +48,13 @@ def test_nobody_is_an_empty_cloud():
 
 def test_poses_are_in_the_order_of_skeletons_and_valid_quaternions():
     people = [pose(3), pose(8, offset=(1.0, 5.0))]
-    message = messages.pose_array(Header(), people)
+    frames = orientations(messages.positions_m(people))
+    message = messages.pose_array(Header(), people, frames)
     got = np.array([[p.position.x, p.position.y, p.position.z] for p in message.poses]).reshape(2, 17, 3)
     np.testing.assert_allclose(got, np.stack([p.position_m for p in people]))
-    assert {p.orientation.w for p in message.poses} == {1.0}
+    turns = np.array([[getattr(p.orientation, a) for a in "xyzw"] for p in message.poses]).reshape(2, 17, 4)
+    np.testing.assert_allclose(turns, quaternions(frames))
+    np.testing.assert_allclose(np.linalg.norm(turns, axis=-1), 1)
 
 
 def test_markers_draw_the_skeleton():

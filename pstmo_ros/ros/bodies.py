@@ -1,0 +1,69 @@
+"""Poses -> what REP-155 and tf2 call a body: transforms, joint angles, ids; and the body that is closest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from sensor_msgs.msg import JointState, PointCloud2
+from std_msgs.msg import Header
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.orientation import ANGLES, joint_angles, quaternions
+from pstmo_ros.core.types import Floats, Pose3D
+from pstmo_ros.ros.messages import cloud, positions_m
+
+_CLOSEST = np.dtype([(name, "<f4") for name in ("x", "y", "z", "distance", "speed")] + [("person_id", "<i4")])
+
+
+def body_id(person_id: int) -> str:
+    """A person's id as REP-155 wants it in topic and frame names: a letter first."""
+    return f"p{person_id}"
+
+
+def joint_states(header: Header, poses: Sequence[Pose3D], frames: Floats) -> JointState:
+    """~/joint_states: everyone's angles, named as in human_description's URDF (l_elbow_p1); rad."""
+    angles = joint_angles(positions_m(poses), frames)
+    names = [f"{angle}_{body_id(pose.person_id)}" for pose in poses for angle in ANGLES]
+    return JointState(header=header, name=names, position=angles.ravel().tolist())
+
+
+def transforms(header: Header, poses: Sequence[Pose3D], frames: Floats) -> list[TransformStamped]:
+    """body_<id> in the header's frame (mid-hip, x out of the body, z to the head), and its joints below it."""
+    out = []
+    for pose, axes, at in zip(poses, frames, positions_m(poses), strict=True):
+        suffix, root = body_id(pose.person_id), axes[skeleton.ROOT]
+        out.append(_transform(header, f"body_{suffix}", at[skeleton.ROOT], quaternions(root)))
+        below = Header(stamp=header.stamp, frame_id=f"body_{suffix}")
+        offsets, turns = (at - at[skeleton.ROOT]) @ root, quaternions(root.T @ axes)
+        out += [
+            _transform(below, f"{name}_{suffix}", offsets[j], turns[j])
+            for j, name in enumerate(skeleton.JOINTS)
+            if j != skeleton.ROOT
+        ]
+    return out
+
+
+def closest(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
+    """~/closest: one point, the joint nearest to the frame's origin; its distance (m), the speed at which it comes
+    nearer (m/s, negative when it goes away) and whose it is. No point when nobody's position is known."""
+    placed = [p for p in poses if p.position_m is not None]
+    point = np.zeros((1, min(len(placed), 1)), _CLOSEST)
+    if placed:
+        at = positions_m(placed)
+        distances = np.linalg.norm(at, axis=-1)
+        p, j = np.unravel_index(distances.argmin(), distances.shape)
+        point["x"], point["y"], point["z"] = at[p, j]
+        point["distance"], point["person_id"] = distances[p, j], placed[p].person_id
+        point["speed"] = -placed[p].velocity_m_s[j] @ at[p, j] / max(distances[p, j], 1e-6)
+    return cloud(header, point)
+
+
+def _transform(header: Header, child: str, at: Floats, quaternion: Floats) -> TransformStamped:
+    message: Any = TransformStamped(header=header, child_frame_id=child)
+    to, turn = message.transform.translation, message.transform.rotation
+    to.x, to.y, to.z = at.tolist()
+    turn.x, turn.y, turn.z, turn.w = quaternion.tolist()
+    return message

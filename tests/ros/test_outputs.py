@@ -1,0 +1,165 @@
+"""Bodies: joint angles, the closest person, /tf, REP-155 and other frames."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.parameter import Parameter
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import JointState, PointCloud2
+from std_msgs.msg import Header
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.orientation import ANGLES, joint_angles, orientations
+from pstmo_ros.ros import bodies, messages
+from tests.conftest import record, walker
+from tests.ros.conftest import arrays
+from tests.ros.interfaces import NO_COMPILER
+from tests.ros.test_messages import pose
+
+CAMERA_TO_MAP = Rotation.from_euler("xyz", [-90, 0, -90], degrees=True)
+
+
+@pytest.fixture
+def recording(camera):
+    return record([walker(0.6), walker(0.6, offset_m=(1.0, 5.0))], camera)
+
+
+def listen(graph, kind, topic):
+    got = []
+    graph.node.create_subscription(kind, topic, got.append, 10)
+    return got
+
+
+def closest_of(message):
+    fields = {f.name: f.offset // 4 for f in message.fields}
+    raw = np.frombuffer(message.data, "<f4").reshape(-1, len(fields))
+    return {name: raw[:, at].view("<i4")[0] if name == "person_id" else raw[0, at] for name, at in fields.items()}
+
+
+def test_the_body_faces_where_the_person_walks_and_its_joints_hang_below_it():
+    person = pose(4)  # walks towards +x of an optical frame, whose y is down
+    frames = orientations(messages.positions_m([person]))
+    body, *joints = bodies.transforms(Header(frame_id="cam"), [person], frames)
+    assert (body.header.frame_id, body.child_frame_id) == ("cam", "body_p4")
+    r = body.transform.rotation
+    axes = Rotation.from_quat([r.x, r.y, r.z, r.w]).as_matrix()
+    np.testing.assert_allclose(axes[:, 0], [1, 0, 0], atol=0.05)
+    np.testing.assert_allclose(axes[:, 2], [0, -1, 0], atol=0.05)
+    origin = np.array([body.transform.translation.x, body.transform.translation.y, body.transform.translation.z])
+    for message in joints:
+        assert message.header.frame_id == "body_p4"
+        j = skeleton.index(message.child_frame_id.removesuffix("_p4"))
+        t = message.transform.translation
+        np.testing.assert_allclose(origin + axes @ [t.x, t.y, t.z], person.position_m[j], atol=1e-5)
+    assert len(joints) == 16
+
+
+def test_the_closest_joint_its_distance_and_how_fast_it_comes():
+    near, far = pose(3, offset=(0.0, 2.0)), pose(8, offset=(0.0, 5.0))
+    got = closest_of(bodies.closest(Header(), [far, near]))
+    distances = np.linalg.norm(near.position_m, axis=-1)
+    j = distances.argmin()
+    assert got["person_id"] == 3
+    assert got["distance"] == pytest.approx(distances.min())
+    assert got["speed"] == pytest.approx(-(near.position_m[j] @ [0.5, 0.5, 0.5]) / distances.min(), rel=1e-5)
+    assert bodies.closest(Header(), [pose(1, placed=False)]).width == 0, "nobody knows how far away they are"
+
+
+def test_joint_states_and_closest_over_dds(graph, bundle, recording):
+    graph.start(bundle)
+    states, closest = listen(graph, JointState, "/lifter/joint_states"), listen(graph, PointCloud2, "/lifter/closest")
+    graph.match()
+    (skeletons,) = graph.lift(recording, [0])
+    graph.until(lambda: states and closest)
+    positions = arrays(skeletons)[1].astype(float)
+    expected = joint_angles(positions, orientations(positions))
+    assert states[0].name == [f"{name}_p{i}" for i in (1, 2) for name in ANGLES]
+    np.testing.assert_allclose(states[0].position, expected.ravel(), atol=1e-4)
+    assert closest_of(closest[0])["distance"] == pytest.approx(np.linalg.norm(positions, axis=-1).min(), rel=1e-4)
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
+    tf = listen(graph, classes("tf2_msgs").TFMessage, "/tf")
+    tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
+    states = listen(graph, JointState, "/humans/bodies/p2/joint_states")
+    graph.start(bundle, publish_tf=True, rep155=True)
+    graph.until(
+        lambda: graph.lifter.count_subscribers("/tf") and graph.lifter.count_subscribers("/humans/bodies/tracked")
+    )
+    graph.match()
+    graph.lift(recording, range(2))
+    graph.until(lambda: tf and tracked)
+    assert list(tracked[-1].ids) == ["p1", "p2"]
+    named = {t.child_frame_id: t.header.frame_id for t in tf[-1].transforms}
+    assert named["body_p1"] == "camera_optical_frame"
+    assert named["left_wrist_p2"] == "body_p2"
+    graph.until(lambda: graph.node.count_publishers("/humans/bodies/p2/joint_states"))
+    graph.spin(0.3)
+    graph.lift(recording, [2])
+    graph.until(lambda: states)
+    assert states[-1].name == [f"{name}_p2" for name in ANGLES]
+    recording.keypoints[3:, 1] = np.nan
+    graph.lift(recording, [3])
+    graph.until(lambda: not graph.node.count_publishers("/humans/bodies/p2/joint_states"))
+
+
+class Buffer:
+    """Stands in for tf2_ros, which has no wheel: knows one transform, from the second stamp on."""
+
+    known_from_ns = 0
+
+    def __init__(self, node=None):
+        pass
+
+    def lookup_transform(self, target, source, time, timeout):
+        if time.nanoseconds < self.known_from_ns:
+            raise sys.modules["tf2_ros"].TransformException("would require extrapolation into the past")
+        message = TransformStamped()
+        message.transform.translation.z = 1.0
+        turn = message.transform.rotation
+        turn.x, turn.y, turn.z, turn.w = CAMERA_TO_MAP.as_quat().tolist()
+        return message
+
+
+@pytest.fixture
+def tf2(monkeypatch):
+    module = types.ModuleType("tf2_ros")
+    module.Buffer, module.TransformException = Buffer, type("TransformException", (Exception,), {})
+    module.TransformListener = lambda buffer, node: types.SimpleNamespace(unregister=lambda: None)
+    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+
+
+def test_outputs_in_another_frame_and_none_without_its_transform(graph, bundle, recording, tf2, capfd, monkeypatch):
+    graph.start(bundle)
+    in_camera = [arrays(m)[1] for m in graph.lift(recording, range(2))]
+    graph.lifter.trigger_deactivate()
+    graph.lifter.trigger_cleanup()
+    monkeypatch.setattr(Buffer, "known_from_ns", int(recording.stamps_ns[1]))
+    graph.lifter.set_parameters([Parameter("target_frame", value="map")])
+    graph.lifter.trigger_configure()
+    graph.lifter.trigger_activate()
+    graph.match()
+    before = len(graph.got["skeletons"])
+    graph.send(recording, 0)
+    graph.until(lambda: "no transform from camera_optical_frame to target_frame map" in capfd.readouterr().err)
+    (message,) = graph.lift(recording, [1])
+    assert len(graph.got["skeletons"]) == before + 1
+    assert message.header.frame_id == "map"
+    expected = CAMERA_TO_MAP.apply(in_camera[1].reshape(-1, 3)) + np.array([0, 0, 1])
+    np.testing.assert_allclose(arrays(message)[1].reshape(-1, 3), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [({"target_frame": "map"}, "tf2_ros is not installed"), ({"rep155": True}, "ros-$ROS_DISTRO-hri-msgs")],
+)
+def test_what_an_output_lacks_is_named(graph, bundle, capfd, monkeypatch, parameters, message):
+    for package in ("tf2_ros", "hri_msgs.msg", "hri_msgs"):
+        monkeypatch.setitem(sys.modules, package, None)
+    graph.start(bundle, activate=False, **parameters)
+    assert not graph.change_state("configure")
+    assert message in capfd.readouterr().err
