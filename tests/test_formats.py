@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.formats import Source, read
@@ -146,6 +147,12 @@ def test_a_bag_gives_back_the_recording_and_holds_the_skeletons(tmp_path, record
     np.testing.assert_array_equal(last, lifted.poses_m[-1])
     with pytest.raises(ValueError, match="exists already"):
         write_bag(tmp_path / "bag", recording, lifted.person_ids, lifted.poses_m, lifted.scores)
+
+
+def test_a_bag_keeps_a_fisheye_camera(tmp_path, recording, lifted):
+    fisheye = Camera(1280, 720, 600.0, 600.0, 640.0, 355.0, (0.01, -0.002, 0.0005, 0.0), "equidistant")
+    writer("bag")(tmp_path / "bag", dataclasses.replace(recording, camera=fisheye), lifted)
+    assert read(tmp_path / "bag", Source(layout="h36m_17")).camera == fisheye
 
 
 def test_a_topic_that_is_not_in_the_bag_is_named(tmp_path, recording, lifted):

@@ -13,6 +13,11 @@ from pstmo_ros.core.layouts import LAYOUTS, Layout
 from pstmo_ros.core.types import Frame2D
 
 _NUMPY = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}  # sensor_msgs/PointField's datatypes
+SKELETON_POINT = np.dtype(
+    [(name, "<f4") for name in ("x", "y", "z", "score")]
+    + [("person_id", "<i4")]
+    + [(name, "<f4") for name in ("vx", "vy", "vz", "std")]
+)
 KEYPOINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("score", "<f4"), ("person_id", "<i4")])
 _FORM = "x, y, score float32 in pixels, optional person_id int32; height = people, width = joints"
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pstmo_ros.adapters import KeypointsError, stamp_ns
-from pstmo_ros.adapters.camera_info import camera_from
+from pstmo_ros.adapters.camera_info import camera_from, image_size
 from pstmo_ros.adapters.detectors import DETECTORS, HRI_BODY, HRI_IDS, Detector, HriBodies, from_hri, of_form
 from pstmo_ros.adapters.forms import load_form
-from pstmo_ros.adapters.point_cloud import KEYPOINT
+from pstmo_ros.adapters.point_cloud import KEYPOINT, SKELETON_POINT
 from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats, Frame2D
@@ -21,7 +21,6 @@ from pstmo_ros.formats import Source
 from pstmo_ros.recording import Recording, from_frames
 
 SKELETONS, KEYPOINTS, CAMERA_INFO = "/lifter/skeletons", "/keypoints", "/camera_info"
-_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("score", "<f4"), ("person_id", "<i4")])
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _INT32, _FLOAT32 = 5, 7  # sensor_msgs/PointField
 
@@ -110,7 +109,7 @@ def _camera(bag: Any, topic: str, source: Source) -> tuple[Camera | None, tuple[
         return None, source.size_px
     for connection, _, data in bag.messages([c for c in bag.connections if c.topic == topic]):
         message = bag.deserialize(data, connection.msgtype)
-        return camera_from(message), (int(message.width), int(message.height))
+        return camera_from(message), image_size(message)
     return None, source.size_px
 
 
@@ -149,9 +148,11 @@ def _keypoints(recording: Recording, t: int) -> npt.NDArray[np.void]:
 
 def _skeletons(ids: npt.NDArray[np.int64], poses_m: Floats, scores: Floats) -> npt.NDArray[np.void]:
     there = np.flatnonzero((ids >= 0) & np.isfinite(poses_m).all((-1, -2)))
-    points = np.empty((len(there), poses_m.shape[1]), _POINT)
+    points = np.empty((len(there), poses_m.shape[1]), SKELETON_POINT)
     points["x"], points["y"], points["z"] = np.moveaxis(poses_m[there], -1, 0)
     points["score"], points["person_id"] = scores[there], ids[there, None]
+    for unknown in ("vx", "vy", "vz", "std"):  # lift keeps neither
+        points[unknown] = np.nan
     return points
 
 
@@ -181,7 +182,7 @@ def _camera_info(store: Any, header: Any, camera: Camera) -> Any:
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
     )
     return store.types[_CAMERA_INFO](
-        header=header, height=camera.height, width=camera.width, distortion_model="plumb_bob",
+        header=header, height=camera.height, width=camera.width, distortion_model=camera.lens,
         d=np.array(camera.distortion, float), k=k, r=np.eye(3).ravel(),
         p=np.insert(k, [3, 6, 9], 0.0), binning_x=0, binning_y=0, roi=region,
     )  # fmt: skip

@@ -14,18 +14,13 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from pstmo_ros.adapters.point_cloud import KEYPOINT
+from pstmo_ros.adapters.point_cloud import KEYPOINT, SKELETON_POINT
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.orientation import quaternions
 from pstmo_ros.core.types import Floats, Pose3D
 from pstmo_ros.render import JOINT_RGB
 
-_POINT = np.dtype(
-    [(name, "<f4") for name in ("x", "y", "z", "score")]
-    + [("person_id", "<i4")]
-    + [(name, "<f4") for name in ("vx", "vy", "vz", "std")]
-)
 _JOINT_DIAMETER_M, _BONE_WIDTH_M, _TEXT_HEIGHT_M, _TEXT_ABOVE_M = 0.05, 0.025, 0.12, 0.15
 _HEAD = skeleton.index("head_top")
 
@@ -47,7 +42,7 @@ def positions_m(poses: Sequence[Pose3D]) -> Floats:
 
 def skeletons(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
     """~/skeletons: height = people, width = 17; x y z (m) score person_id vx vy vz (m/s) std (m, NaN if not known)."""
-    points = np.empty((len(poses), skeleton.J), _POINT)
+    points = np.empty((len(poses), skeleton.J), SKELETON_POINT)
     for row, pose in zip(points, poses, strict=True):
         row["x"], row["y"], row["z"] = shown_m(pose).T
         row["score"], row["person_id"] = pose.scores, pose.person_id
@@ -66,7 +61,7 @@ def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] |
 
 def skeletons_to_arrays(message: PointCloud2) -> tuple[npt.NDArray[np.int32], Floats, Floats]:
     """A ~/skeletons message -> person ids (P,), poses (P, 17, 3) metres, scores (P, 17): for subscribers in Python."""
-    points = np.frombuffer(message.data, _POINT).reshape(message.height, message.width)
+    points = np.frombuffer(message.data, SKELETON_POINT).reshape(message.height, message.width)
     poses = np.stack([points[axis] for axis in "xyz"], -1)
     return points["person_id"][:, :1].ravel(), poses, points["score"]
 

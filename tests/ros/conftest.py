@@ -168,8 +168,8 @@ def arrays(message):
     return ids.tolist(), poses, scores
 
 
-def run_module(module, *arguments, **parameters):
+def run_module(module, *arguments, stdin=None, **parameters):
     """A node as its own process, as a user starts it."""
     settings = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
     command = [sys.executable, "-m", module, *arguments, "--ros-args", *settings]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

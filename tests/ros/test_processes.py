@@ -1,5 +1,6 @@
 """Lifter and player as users start them: processes of their own, which end when asked to."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from sensor_msgs.msg import PointCloud2
 
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
@@ -113,3 +115,23 @@ def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tm
         assert demo.returncode == 130
     finally:
         demo.kill()
+
+
+def test_the_player_steps_through_detectors_json(graph, tmp_path):
+    """A frame a line, from a folder that OpenPose wrote; the end of input is the end."""
+    for t in range(3):
+        person = {"person_id": [-1], "pose_keypoints_2d": [100.0, 50.0 + t, 0.5] * 25}
+        (tmp_path / f"{t:012d}_keypoints.json").write_text(json.dumps({"people": [person]}))
+    got = []
+    graph.node.create_subscription(PointCloud2, "/keypoints", got.append, 10)
+    settings = {"file": tmp_path, "source_rate_hz": "10.0", "image_size": "[640, 480]", "step": "true"}
+    player = run_module("pstmo_ros.ros.player", stdin=subprocess.PIPE, stamps="recorded", **settings)
+    for t in range(2):
+        player.stdin.write("\n")
+        player.stdin.flush()
+        graph.until(lambda n=t: len(got) > n, f"step {t} sent nothing")
+    graph.spin(0.3)
+    assert stamps(got) == [0, 100_000_000]
+    assert (got[0].height, got[0].width) == (1, 25)
+    player.stdin.close()
+    assert player.wait(20) == 0
