@@ -109,18 +109,27 @@ def record_clip(
     layout: str = "coco_17",
     detector: DetectorConfig | None = None,
     seed: int = 1,
+    pitch_deg: float | None = None,
+    distance_m: float | None = None,
 ) -> Recording:
-    """Clip ``i`` as ``synthesize`` records it; camera, place and noise follow from the seed, ``i`` and the view."""
+    """Clip ``i`` as ``synthesize`` records it; camera, place and noise follow from the seed, ``i`` and the view.
+
+    pitch_deg, distance_m: as ``place_camera``.
+    """
     drawn = int(np.random.SeedSequence([seed, i, view]).generate_state(1)[0])
     camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
-    pose = place_camera(clip, camera, drawn)
+    pose = place_camera(clip, camera, drawn, pitch_deg, distance_m)
     return synthesize([clip], camera, pose, layout=layout, rate_hz=mocap.rate_hz, detector=detector, seed=drawn)
 
 
-def place_camera(clip_m: Tensor, camera: Camera, seed: int) -> tuple[Tensor, Tensor]:
+def place_camera(
+    clip_m: Tensor, camera: Camera, seed: int, pitch_deg: float | None = None, distance_m: float | None = None
+) -> tuple[Tensor, Tensor]:
     """A static camera, mounted as a robot's might be, that keeps a whole world clip (T, 17, 3) inside its image.
 
     It looks at the middle of the motion from a random side; -> rotation (3, 3) and translation (3,) camera_from_world.
+    pitch_deg, positive looking up, and distance_m: instead of what the mounting height and the framing ask for; from
+    a given distance the motion need not fit.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -131,10 +140,14 @@ def place_camera(clip_m: Tensor, camera: Camera, seed: int) -> tuple[Tensor, Ten
     centre = (points.amin(0) + points.amax(0)) / 2
     yaw, distance, mount = uniform(0, 2 * math.pi), uniform(*_STAND_M), uniform(*_MOUNT_M)
     pitch = 0.0
+    if pitch_deg is not None:
+        pitch = math.radians(pitch_deg)
     for _ in range(2):  # first level, to know the distance that the motion needs; then from the mounting height
         rotation = camera_from_world(*torch.tensor([[yaw], [pitch], [0.0]]))[0]
         distance = max(distance, _distance_to_frame((points - centre) @ rotation.T, camera))
-        pitch = math.atan2(float(centre[2]) - float(points[:, 2].min()) - mount, distance)
+        if pitch_deg is None:
+            pitch = math.atan2(float(centre[2]) - float(points[:, 2].min()) - mount, distance)
+    distance = distance if distance_m is None else distance_m
     return rotation, torch.tensor([0.0, 0.0, distance]) - rotation @ centre
 
 

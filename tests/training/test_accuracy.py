@@ -1,0 +1,101 @@
+"""What the accuracy page says, it says of what it names."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pstmo_ros.core import layouts
+from pstmo_ros.core.bundle import save_bundle
+from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.model import STMO, ModelConfig
+from training.accuracy import Run, calibration, every, figures, hide, hide_some
+from training.mocap import CMU, load_mocap
+from training.synthesis import place_camera, record_clip
+
+
+@pytest.fixture(scope="module")
+def mocap():
+    return load_mocap(CMU, "val")
+
+
+@pytest.fixture(scope="module")
+def recorded(mocap):
+    return record_clip(mocap, 0)
+
+
+def test_hidden_keypoints_are_hidden_and_the_others_untouched(recorded):
+    names = layouts.get(recorded.layout).joints
+    hidden = hide(("knee", "ankle"))(recorded, 0)
+    legs = [i for i, n in enumerate(names) if n.endswith(("knee", "ankle"))]
+    assert (hidden.keypoints[:, :, legs, 2] == 0).all()
+    rest = [i for i in range(len(names)) if i not in legs]
+    np.testing.assert_array_equal(hidden.keypoints[:, :, rest], recorded.keypoints[:, :, rest])
+    some = hide_some(4)(recorded, 0)
+    per_frame = (np.isnan(some.keypoints[:, 0, :, 0])).sum(1)
+    assert (per_frame >= 4).all()
+    assert (recorded.keypoints[..., 2] > 0).any(), "the recording itself is left as it was"
+
+
+def test_a_slower_detector_reports_every_fifth_frame_with_its_own_truth(recorded):
+    slow = every(5)(recorded, 0)
+    assert (np.diff(slow.stamps_ns) == 100_000_000).all()
+    np.testing.assert_array_equal(slow.truth_m, recorded.truth_m[::5])
+
+
+@pytest.mark.parametrize("pitch_deg", [-60, 0, 30])
+def test_the_camera_looks_as_steeply_as_asked(mocap, pitch_deg):
+    rotation, _ = place_camera(mocap.clip(0), Camera.from_field_of_view((640, 480), 60), 1, pitch_deg)
+    forward = rotation[2]  # the optical axis in the world
+    assert torch.rad2deg(torch.asin(forward[2])).item() == pytest.approx(pitch_deg, abs=1e-3)
+
+
+def test_the_camera_stands_as_far_away_as_asked(mocap):
+    clip = mocap.clip(0)
+    rotation, translation = place_camera(clip, Camera.from_field_of_view((640, 480), 60), 1, distance_m=7.0)
+    centre = (clip.reshape(-1, 3).amin(0) + clip.reshape(-1, 3).amax(0)) / 2
+    assert (rotation @ centre + translation).norm().item() == pytest.approx(7.0, abs=1e-4)
+
+
+def test_deviations_that_are_right_are_called_right():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.zeros(2000, 17, 3)
+    std = 0.01 + 0.05 * torch.rand(2000, 17, generator=generator)
+    poses = truth + std[..., None] * torch.randn(truth.shape, generator=generator)
+    share = torch.zeros(2000)
+    good = calibration([Run("a", poses, truth, share, std)])
+    assert good["within 1, %"] == pytest.approx(68.3, abs=0.5)
+    assert good["RMS of error / deviation"] == pytest.approx(1, abs=0.02)
+    boastful = calibration([Run("a", poses, truth, share, std / 2)])
+    assert boastful["RMS of error / deviation"] == pytest.approx(2, abs=0.04)
+
+
+def test_figures_count_the_joints_asked_for_and_frames_without_a_pose():
+    truth = torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(0))
+    poses = truth.clone()
+    poses[:, 3, 0] += 0.1
+    poses[3] = torch.nan
+    result = [Run("a", poses, truth, torch.tensor([0.01, 0.02, 0.09, torch.nan]), None)]
+    assert figures(result)["MPJPE"] == pytest.approx(100 / 17, abs=1e-3)
+    assert figures(result, [3])["MPJPE"] == pytest.approx(100, abs=1e-3)
+    assert figures(result, [4])["MPJPE"] == pytest.approx(0, abs=1e-3)
+    assert figures(result)["root %"] == pytest.approx(2.0, abs=1e-4)
+    assert figures(result)["posed %"] == 75
+
+
+def test_the_page_is_written(tmp_path):
+    torch.manual_seed(0)
+    config = ModelConfig(9, 3, dim=32, heads=4, depth=1, mofa=False, centred=True, dial=True, uncertainty=True)
+    save_bundle(tmp_path / "m.safetensors", STMO(config), "rays", {}, np.zeros((2, 9, 17, 2), np.float32))
+    out = tmp_path / "accuracy.md"
+    arguments = ["--split", "val", "--every", "1000", "--out", str(out)]
+    subprocess.run(
+        [sys.executable, "-m", "training.accuracy", str(tmp_path / "m.safetensors"), *arguments],
+        check=True,
+        timeout=300,
+    )
+    text = out.read_text()
+    for title in ("Look-ahead", "Hidden keypoints", "Detector rate", "Camera pitch", "Keypoint layout", "deviation"):
+        assert title in text

@@ -1,0 +1,258 @@
+"""How accurate a model is, and under what: docs/accuracy.md is made by this.
+
+    python -m training.accuracy realtime --every 3 --out docs/accuracy.md
+
+Everything goes through PoseLifter.step, frame by frame, on people whom training never saw, before virtual cameras and
+the virtual detector of training.evaluate; the output filter is off. Each table changes one thing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pstmo_ros.core import bundle as bundles
+from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
+from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.engines import EngineError, load_engine, model_path
+from pstmo_ros.recording import Recording
+from training import metrics
+from training.mocap import CMU, Mocap, load_mocap
+from training.scores import action_family
+from training.synthesis import record_clip
+
+_HIDDEN_S = 1.6  # which keypoints are hidden is drawn anew this often
+_UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith(("hip", "knee", "ankle", "pelvis")))
+_ALL = tuple(range(skeleton.J))
+Change = Callable[[Recording, int], Recording]  # a recording and a seed -> what the node gets instead
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One row: what is changed, and which joints are scored."""
+
+    name: str
+    look_ahead_s: float = 0.0
+    layout: str = "coco_17"
+    change: Change | None = None
+    pitch_deg: float | None = None
+    distance_m: float | None = None
+    joints: tuple[int, ...] = _ALL
+
+
+@dataclass(frozen=True)
+class Run:
+    """One clip under one condition: poses and truth (T, 17, 3) m, root-relative, NaN where no pose was given.
+
+    root_share: (T,) the pelvis' error as a share of its distance. std_m: (T, 17), None for models that have none.
+    """
+
+    action: str
+    poses_m: Tensor
+    truth_m: Tensor
+    root_share: Tensor
+    std_m: Tensor | None
+
+
+def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
+    """The tables: title -> rows, of which the first is what the others are compared with."""
+    plain = Condition("as it is")
+    look_aheads = [s for s in (0.0, 0.1, 0.2, 0.4) if s < longest_s] + [round(longest_s, 2)]
+    return {
+        "Look-ahead, seconds": [Condition(f"{s:g}", look_ahead_s=s) for s in look_aheads],
+        "Hidden keypoints, of 17": [
+            Condition(str(k), change=None if k == 0 else hide_some(k)) for k in (0, 1, 2, 4, 6, 8)
+        ],
+        "Lower body hidden: error of the upper body": [
+            dataclasses.replace(plain, joints=_UPPER),
+            Condition("knees and ankles hidden", change=hide(("knee", "ankle")), joints=_UPPER),
+            Condition("hips too", change=hide(("hip", "knee", "ankle")), joints=_UPPER),
+        ],
+        "Detector rate, Hz": [Condition(f"{hz / k:.3g}", change=None if k == 1 else every(k)) for k in (1, 2, 3, 5, 6)],
+        "Camera pitch, degrees": [Condition(f"{p:+d}", pitch_deg=p) for p in (0, -60, -30, 30, 60)],
+        "Distance of the camera, m (people may leave the image)": [
+            Condition(f"{d:g}", distance_m=d) for d in (4.0, 1.5, 2.5, 7.0, 10.0)
+        ],
+        "Keypoint layout": [
+            Condition(name, layout=name)
+            for name in ("coco_17", "body_25", "openpose_18", "halpe_26", "mediapipe_33", "h36m_17")
+        ],
+    }
+
+
+def hide_some(count: int) -> Change:
+    """Hide so many keypoints, drawn anew every ``_HIDDEN_S``."""
+
+    def change(recording: Recording, seed: int) -> Recording:
+        random = np.random.default_rng(seed)
+        keypoints = recording.keypoints.copy()
+        seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
+        for part in range(int(seconds[-1] / _HIDDEN_S) + 1):
+            rows = np.flatnonzero(seconds // _HIDDEN_S == part)
+            _hide(keypoints, rows, random.permutation(keypoints.shape[2])[:count])
+        return dataclasses.replace(recording, keypoints=keypoints)
+
+    return change
+
+
+def hide(ends: tuple[str, ...]) -> Change:
+    """Hide the keypoints whose names end so, throughout."""
+
+    def change(recording: Recording, _: int) -> Recording:
+        names = layouts.get(recording.layout).joints
+        keypoints = recording.keypoints.copy()
+        _hide(keypoints, np.arange(len(keypoints)), np.array([i for i, n in enumerate(names) if n.endswith(ends)]))
+        return dataclasses.replace(recording, keypoints=keypoints)
+
+    return change
+
+
+def every(step: int) -> Change:
+    """A detector that is so many times slower."""
+
+    def change(recording: Recording, _: int) -> Recording:
+        assert recording.truth_m is not None
+        assert recording.person_ids is not None
+        return dataclasses.replace(
+            recording,
+            keypoints=recording.keypoints[::step],
+            stamps_ns=recording.stamps_ns[::step],
+            person_ids=recording.person_ids[::step],
+            truth_m=recording.truth_m[::step],
+        )
+
+    return change
+
+
+def _hide(keypoints: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    keypoints[rows[:, None], :, columns] = (np.nan, np.nan, 0)
+
+
+def runs(condition: Condition, bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int) -> Iterator[Run]:
+    """Every clip under a condition."""
+    at = bundle.at(condition.look_ahead_s)
+    engine = load_engine(at, "torch")
+    config = LifterConfig(condition.look_ahead_s, smoothing=SmoothingConfig(enabled=False))
+    for i in tqdm(clips, desc=condition.name, unit="clip", leave=False, disable=not sys.stderr.isatty()):
+        recording = record_clip(
+            mocap, i, layout=condition.layout, seed=seed, pitch_deg=condition.pitch_deg, distance_m=condition.distance_m
+        )
+        if condition.change is not None:
+            recording = condition.change(recording, seed + i)
+        yield run(recording, PoseLifter(at, engine, config), action_family(mocap.subjects[i], mocap.actions[i]))
+
+
+def run(recording: Recording, lifter: PoseLifter, action: str) -> Run:
+    """Lift a recording of one person, as the node would."""
+    assert recording.truth_m is not None
+    row = {int(s): t for t, s in enumerate(recording.stamps_ns)}
+    truth = torch.from_numpy(recording.truth_m[:, 0])
+    root = truth[:, skeleton.ROOT]
+    poses, placed = torch.full_like(truth, torch.nan), torch.full_like(root, torch.nan)
+    std = torch.full(truth.shape[:2], torch.nan)
+    lifted = [p for frame in recording.frames() for p in lifter.step(frame, recording.camera)]
+    for pose in lifted + lifter.flush(recording.size_px, recording.camera):
+        t = row[pose.stamp_ns]
+        poses[t] = torch.from_numpy(pose.root_relative_m)
+        if pose.position_m is not None:
+            placed[t] = torch.from_numpy(pose.position_m[skeleton.ROOT])
+        if pose.std_m is not None:
+            std[t] = torch.from_numpy(pose.std_m)
+    share = (placed - root).norm(dim=-1) / root.norm(dim=-1)
+    return Run(action, poses, truth - root[:, None], share, std if std.isfinite().any() else None)
+
+
+def figures(results: Sequence[Run], joints: Sequence[int] = _ALL) -> dict[str, float]:
+    """MPJPE, P-MPJPE in mm, MPJVE in mm per frame, median root error in % of distance, frames with a pose in %."""
+    poses, truth = (torch.cat([getattr(r, n) for r in results]) for n in ("poses_m", "truth_m"))
+    posed = poses.isfinite().all(-1).all(-1)
+    steps = torch.cat([metrics.velocity_errors_mm(r.poses_m, r.truth_m)[:, list(joints)].mean(-1) for r in results])
+    poses, truth = poses[posed][:, list(joints)], truth[posed][:, list(joints)]
+    return {
+        "MPJPE": metrics.mpjpe_mm(poses, truth),
+        "P-MPJPE": metrics.p_mpjpe_mm(poses, truth),
+        "MPJVE": steps.nanmean().item(),
+        "root %": 100 * torch.cat([r.root_share for r in results]).nanmedian().item(),
+        "posed %": 100 * posed.double().mean().item(),
+    }
+
+
+def calibration(results: Sequence[Run]) -> dict[str, float]:
+    """How often a coordinate's error is within so many of its standard deviations, in %, and errors over deviations."""
+    std = torch.cat([r.std_m for r in results if r.std_m is not None])
+    error = torch.cat([r.poses_m - r.truth_m for r in results]).abs()
+    ratio = error[:, 1:] / std[:, 1:, None]  # the pelvis is the origin
+    ratio = ratio[ratio.isfinite()]
+    within = {f"within {k}, %": 100 * (ratio <= k).double().mean().item() for k in (1, 2, 3)}
+    return within | {"RMS of error / deviation": ratio.square().mean().sqrt().item()}
+
+
+def report(bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int, hz: float) -> Iterator[str]:
+    """The page's tables, one by one."""
+    kept: list[Run] = []
+    for title, rows in conditions(bundle.config.longest_look_ahead_s, hz).items():
+        table, base = [], 0.0
+        for condition in rows:
+            results = list(runs(condition, bundle, mocap, clips, seed))
+            kept = kept or results
+            values = figures(results, condition.joints)
+            base = base or values["MPJPE"]
+            table.append((condition.name, values | {"ratio": values["MPJPE"] / base}))
+        yield _table(title, table)
+    actions = sorted({r.action for r in kept})
+    yield _table("Action", [(a, figures([r for r in kept if r.action == a])) for a in actions])
+    if kept[0].std_m is not None:
+        yield _table("Standard deviations (a Gaussian's: 68.3, 95.4, 99.7, 1)", [("all joints", calibration(kept))])
+
+
+def _table(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
+    heads = list(rows[0][1])
+    lines = [f"## {title}\n", f"| | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+    for name, values in rows:
+        cells = (f"{v:.2f}" if h.startswith(("ratio", "RMS")) else f"{v:.1f}" for h, v in values.items())
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th clip")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", help="also write the page to this file")
+    args = parser.parse_args()
+    try:
+        bundle, mocap = bundles.load(model_path(args.model)), load_mocap(CMU, args.split)
+        clips = range(0, len(mocap.names), args.every)
+        frames = int(mocap.length[list(clips)].sum())
+        head = (
+            f"# Accuracy of {Path(args.model).stem}\n\n"
+            f"`python -m training.accuracy {' '.join(sys.argv[1:])}`: {frames} frames of {len(clips)} clips, split "
+            f"{args.split}, seed {args.seed}, model sha256 {bundle.sha256}.\n\n"
+            "Errors in mm (MPJVE per frame), root as the median of its error in % of its distance; no output filter, "
+            "zero look-ahead unless said, COCO-17 with detector noise. The ratio is to the first row's MPJPE.\n"
+        )
+        parts = [head]
+        for part in report(bundle, mocap, clips, args.seed, mocap.rate_hz):
+            print(part, flush=True)
+            parts.append(part)
+    except (ValueError, EngineError) as e:
+        raise SystemExit(f"accuracy: {e}") from None
+    if args.out:
+        Path(args.out).write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
