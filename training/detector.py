@@ -40,6 +40,7 @@ class CameraConfig:
     off_axis: tuple[float, float] = (0.55, 0.30)
     field_of_view_deg: tuple[float, ...] = ()
     height_m: tuple[float, float] = (0.2, 3.0)
+    anywhere: float = 0.0  # share of cameras that see the person from any height, within ``pitch_deg``
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def place_cameras(batch: int, config: CameraConfig, generator: torch.Generator |
         depth = near * (far / near) ** uniform(0, 1)
         elevation = torch.atan2(_ROOT_HEIGHT_M - uniform(*config.height_m), depth)
         low, high = config.pitch_deg
+        elevation = torch.where(uniform(0, 1) < config.anywhere, uniform(low * rad, high * rad), elevation)
         pitch = (elevation + v.atan()).clamp(low * rad, high * rad)
         v = (pitch - elevation).tan()
     root = torch.stack([u * depth, v * depth, depth], -1)
