@@ -57,7 +57,7 @@ class PoseLifter:
             )
         self.spec = bundle.config.window
         self.normalization = bundle.normalization
-        self.infer = getattr(engine, "infer", engine)  # an engine's call leaves the deviations out
+        self.engine = getattr(engine, "infer", engine)  # an engine's call leaves the deviations out
         self.tracks = Tracks(self.spec, config.look_ahead_s, config.tracks, config.smoothing)
 
     def step(self, frame: Frame2D, camera: Camera | None = None) -> list[Pose3D]:
@@ -77,7 +77,7 @@ class PoseLifter:
         due = windows.due
         if not due:
             return []
-        out = self.infer(normalize(windows.joints_px, windows.size_px, camera, self.normalization))
+        out = self.engine(normalize(windows.joints_px, windows.size_px, camera, self.normalization))
         poses, std = out[..., :3], out[..., 3] if out.shape[-1] > 3 else [None] * len(due)
         poses = poses - poses[:, skeleton.ROOT, None]
         roots = self._place(poses, due, camera)
