@@ -2,12 +2,14 @@
 # make test    ruff, mypy, pytest in the same .venv
 # make bench-train    training samples/s beside a plain loop, N = 27, 81, 243
 # make soak    ten minutes of the node at 50 Hz with three people: memory, lost frames, latency
+# make bench    how fast engines and lifter are on this machine: docs/bench.json, docs/bench.md
+# make verify-gpu    for owners of an NVIDIA GPU: each of its engines proves itself and is timed (gpu.log, gpu.md)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 PIP := $(BIN) -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test bench-train soak install clean
+.PHONY: demo test bench-train bench verify-gpu soak install clean
 
 demo: $(VENV)/demo-ready
 	$(BIN) -m pstmo_ros.demo
@@ -22,6 +24,15 @@ bench-train: $(VENV)/test-ready
 
 soak: $(VENV)/test-ready
 	$(BIN) -m tests.ros.soak
+
+bench: $(VENV)/test-ready
+	$(BIN) -m bench
+
+verify-gpu: $(VENV)/test-ready
+	for engine in tensorrt cuda_graphs torch; do for precision in fp16 fp32; do \
+	  $(BIN) -m bench.verify realtime $$engine $$precision; \
+	done; done 2>&1 | tee gpu.log
+	$(BIN) -m bench --out gpu
 
 install: $(VENV)/demo-ready
 

@@ -42,6 +42,7 @@ def is_ros(name: str) -> bool:
         ("pstmo_ros/ros", ("pstmo_ros",)),
         ("training", ("pstmo_ros.core", "pstmo_ros.engines", "pstmo_ros.lift", "pstmo_ros.recording",
                       "pstmo_ros.render", "training")),
+        ("bench", ("pstmo_ros", "training", "bench")),
     ],
 )  # fmt: skip
 def test_layers(folder, may_import):

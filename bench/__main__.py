@@ -1,0 +1,80 @@
+"""How fast everything is on this machine, in one run: docs/bench.json and docs/bench.md.
+
+make bench        or    python -m bench [--frames 27 81 243] [--people 1 2 10 32] [--rounds 10] [--out docs/bench]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bench import engines, lifter
+
+
+def machine() -> str:
+    """The machine in a line, without its name."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        cpu = next((t.partition(":")[2].strip() for t in info.read_text().splitlines() if "model name" in t), cpu)
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{cpu}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def table(rows: Sequence[dict]) -> str:
+    """Rows of equal keys as Markdown."""
+    names = list(rows[0])
+    lines = [names, ["---:"] * len(names)]
+    lines += [[f"{r[n]:.2f}" if isinstance(r[n], float) else str(r[n]) for n in names] for r in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[27, 81, 243])
+    parser.add_argument("--people", type=int, nargs="+", default=[1, 2, 10, 32])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--steps", type=int, default=200, help="frames that the lifter is given for each number of people"
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/bench"), help="without ending")
+    given = parser.parse_args(args)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder  # random weights are not worth keeping
+        models = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
+        steps = lifter.measure((1, 2, 5, 10, 30), given.steps)
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for row in models:
+        for name in [n for n in row if n.endswith("_ms") and n not in ("plain_ms", "floor_ms")]:
+            row[f"plain / {name[:-3]}"] = row["plain_ms"] / row[name]  # type: ignore[operator]
+            row[f"{name[:-3]} / floor"] = row[name] / row["floor_ms"]  # type: ignore[operator]
+    report = f"""# How fast
+
+`make bench` on {machine()}. Medians; peak memory of the run {memory_mb:.0f} MB.
+
+Engines: P-STMO-S, d = 256, random weights. `plain` is an eager model written the way the published one is; `floor` is
+the model's matrix products at the rate of one large product.
+
+{table(models)}
+
+`PoseLifter.step` with the bundled model, ms per frame:
+
+{table(steps)}
+"""
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    data = {"machine": machine(), "engines": models, "lifter": steps, "peak_memory_mb": memory_mb}
+    given.out.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    given.out.with_suffix(".md").write_text(report)
+    print(report)
+
+
+if __name__ == "__main__":
+    main()
