@@ -7,9 +7,12 @@ import pytest
 
 from pstmo_ros import engines
 from pstmo_ros.core.bundle import BundleError, save_bundle
+from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import Engine, EngineError, Options, cache, load_engine
 from pstmo_ros.engines.compile import main as compile_main
+from tests.conftest import record, walker
 
 
 @pytest.fixture(scope="module", params=["torch", "openvino"])
@@ -207,3 +210,6 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
         np.testing.assert_allclose(found, asked.golden_y, atol=1e-4)
         assert found.shape == (2, 17, 4)
     assert len(list(tmp_path.rglob("files.json"))) == 2
+    recording = record([walker(0.1)], Camera.from_field_of_view((1280, 720), 65.0))
+    lifter = PoseLifter(bundle, load_engine(bundle, "openvino"))
+    assert lifter.step(next(recording.frames()))[0].std_m is not None
