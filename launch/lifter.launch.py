@@ -13,13 +13,22 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+TYPES = {
+    **{name: str for name in ("model", "engine", "keypoints_type", "layout", "target_frame")},
+    **{"look_ahead_s": float, "publish_tf": bool, "rep155": bool},
+}
 CONFIG = Path(get_package_share_directory("pstmo_ros")) / "config"
 ARGUMENTS = (
     ("params_file", str(CONFIG / "lifter.yaml"), "Parameters of the lifter; this file is also their manual."),
     ("model", "", "Model name or file; empty takes it from params_file."),
     ("engine", "", "auto, openvino or torch; empty takes it from params_file."),
+    ("keypoints_type", "", "Messages of the detector, such as yolo; empty takes it from params_file (auto)."),
     ("layout", "", "Keypoint order of the input, such as coco_17; empty takes it from params_file."),
-    ("keypoints", "keypoints", "Topic of the keypoints (sensor_msgs/PointCloud2)."),
+    ("look_ahead_s", "", "Seconds that each pose waits to be better; empty takes it from params_file."),
+    ("target_frame", "", "Frame of all outputs, such as map; empty takes it from params_file."),
+    ("publish_tf", "", "true broadcasts body_<id> on /tf; empty takes it from params_file."),
+    ("rep155", "", "true publishes /humans/bodies; empty takes it from params_file."),
+    ("keypoints", "keypoints", "Topic of the keypoints."),
     ("camera_info", "camera_info", "Topic of the camera's calibration (sensor_msgs/CameraInfo)."),
     ("namespace", "", "Namespace of the node."),
     ("use_sim_time", "false", "Take time from /clock."),
@@ -32,8 +41,8 @@ ARGUMENTS = (
 
 def lifter(context: LaunchContext) -> list[LifecycleNode]:
     """The node; arguments left empty do not override the parameter file."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("model", "engine", "layout")}
-    settings = {name: ParameterValue(value, value_type=str) for name, value in given.items() if value}
+    given = {name: LaunchConfiguration(name).perform(context) for name in TYPES}
+    settings = {name: ParameterValue(value, value_type=TYPES[name]) for name, value in given.items() if value}
     for name in ("use_sim_time", "autostart"):
         settings[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
     return [

@@ -61,7 +61,10 @@ def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] |
 
 def skeletons_to_arrays(message: PointCloud2) -> tuple[npt.NDArray[np.int32], Floats, Floats]:
     """A ~/skeletons message -> person ids (P,), poses (P, 17, 3) metres, scores (P, 17): for subscribers in Python."""
-    points = np.frombuffer(message.data, SKELETON_POINT).reshape(message.height, message.width)
+    names = ["x", "y", "z", "score", "person_id"]  # other fields may follow, and do not matter here
+    kinds, offsets = zip(*(SKELETON_POINT.fields[name][:2] for name in names), strict=True)
+    dtype = np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": message.point_step})
+    points = np.frombuffer(message.data, dtype).reshape(message.height, message.width)
     poses = np.stack([points[axis] for axis in "xyz"], -1)
     return points["person_id"][:, :1].ravel(), poses, points["score"]
 

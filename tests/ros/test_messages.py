@@ -1,3 +1,4 @@
+import array
 import dataclasses
 
 import numpy as np
@@ -38,6 +39,17 @@ def test_skeletons_carry_velocity_and_how_sure_the_model_is():
     np.testing.assert_array_equal(values[..., [offset["vx"], offset["vy"], offset["vz"]]], 0.5)
     np.testing.assert_array_equal(values[0, :, offset["std"]], unsure.std_m)
     assert np.isnan(values[1, :, offset["std"]]).all()
+
+
+def test_skeletons_are_read_whatever_fields_follow():
+    message = messages.skeletons(Header(), [pose(3)])
+    longer = b"".join(
+        bytes(message.data[i : i + message.point_step]) + b"more" for i in range(0, len(message.data), 36)
+    )
+    message.point_step, message.data = message.point_step + 4, array.array("B", longer)
+    ids, poses, _ = messages.skeletons_to_arrays(message)
+    assert ids.tolist() == [3]
+    np.testing.assert_array_equal(poses[0], pose().position_m)
 
 
 def test_nobody_is_an_empty_cloud():
