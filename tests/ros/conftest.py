@@ -46,6 +46,7 @@ class Graph:
             self.node.create_subscription(kind, f"/lifter/{name}", self.got[name].append, 1000)
         self.keypoints = self.node.create_publisher(PointCloud2, "/keypoints", 100)
         self.camera_info = self.node.create_publisher(CameraInfo, "/camera_info", 100)
+        self.clients = {}
         self.lifter = None
 
     def close(self):
@@ -112,21 +113,29 @@ class Graph:
     def call(self, kind, name, request, attempts=1):
         """A service's answer.
 
-        A request can be lost while the two sides still match: a caller
-        whose request may be repeated asks for several ``attempts``.
+        A request can be lost while the two sides still match: a caller whose request may be repeated asks for several
+        ``attempts``.
         """
         for _ in range(attempts):
             client = self.client(kind, name)
             future, deadline = client.call_async(request), time.monotonic() + TIMEOUT_S / attempts
             while not future.done() and time.monotonic() < deadline:
                 self.executor.spin_once(timeout_sec=0.02)
-            self.node.destroy_client(client)
             if future.done():
                 return future.result()
         raise AssertionError(f"{name} did not answer")
 
     def client(self, kind, name):
-        """A client that its service is matched with; made anew when it stays unmatched, as DDS rarely leaves one."""
+        """A client whose service is there: one for the whole test.
+
+        A new client may rarely stay unmatched, or be told that the service is not there, however long it waits; one
+        that has been answered keeps its match. Only a new one waits for the service therefore, and is made anew.
+        """
+        if name not in self.clients:
+            self.clients[name] = self.new_client(kind, name)
+        return self.clients[name]
+
+    def new_client(self, kind, name):
         for _ in range(6):
             client, deadline = self.node.create_client(kind, name), time.monotonic() + TIMEOUT_S / 6
             while time.monotonic() < deadline:
