@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from pstmo_ros.core.bundle import save_bundle
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.engines import ENGINES, EngineError, Options, load_engine
 from training.bench_train import PlainModel
 from training.parameters import flops

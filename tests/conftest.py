@@ -14,7 +14,8 @@ import torch
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.bundle import Bundle, save_bundle
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.recording import Recording
 
 RATE_HZ = 50.0

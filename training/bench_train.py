@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from training.config import RunConfig
 from training.datasets.clips import Clip
 from training.finetune import StageTwo

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from pstmo_ros.core.layouts import nearest
-from pstmo_ros.core.model import ModelConfig
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.normalize import NORMALIZATIONS
 from training.batches import BatchConfig
 from training.mocap import CMU

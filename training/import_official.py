@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from pstmo_ros.core.bundle import Bundle, save_bundle, sha256
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from training.datasets.h36m import load_views
 from training.mpm import MaskedPoseModel, save_stage_one
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.centring import Centring
-from pstmo_ros.core.model import SEM_KINDS, STMO, TEM, EncoderLayer, ModelConfig, PoseHead
+from pstmo_ros.core.model import SEMS, STMO, TEM, EncoderLayer, PoseHead
+from pstmo_ros.core.model_config import ModelConfig
 
 FORMAT_VERSION = 1
 _KEY = "pstmo_stage_one"
@@ -75,7 +76,7 @@ class MaskedPoseModel(nn.Module):
         width = config.dim // 2
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S
         self.centring = Centring(config.frames, config.centre) if config.centred else None
-        self.sem = SEM_KINDS[config.sem](config)
+        self.sem = SEMS[config.sem](config)
         self.tem = TEM(config)
         self.encoder_norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.to_decoder = nn.Linear(config.dim, width, bias=False)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.model import MOFA, STMO, ModelConfig
+from pstmo_ros.core.model import MOFA, STMO
+from pstmo_ros.core.model_config import ModelConfig
 
 _BATCH_NORM_MULTIPLY_ADDS = 4
 

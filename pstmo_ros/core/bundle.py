@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.normalize import NORMALIZATIONS
 from pstmo_ros.core.types import Floats
 

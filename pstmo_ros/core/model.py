@@ -6,9 +6,6 @@ B people, N frames, J = 17 joints, C = 2 coordinates, d channels.
 from __future__ import annotations
 
 import copy
-import dataclasses
-import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,102 +13,8 @@ from torch import Tensor, nn
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.centring import Centring
-from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.model_config import SEM_KINDS, ModelConfig
 from pstmo_ros.core.refine import Refine
-from pstmo_ros.core.window import WindowSpec
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What fixes the architecture. Defaults are P-STMO-S at N = 27; P-STMO has depth 4 (paper A.2)."""
-
-    frames: int = 27
-    stride: int = 3
-    rate_hz: float = 50.0
-    depth: int = 3
-    dim: int = 256
-    heads: int = 8
-    dropout: float = 0.1
-    centred: bool = False  # ours: look straight at the person, at one size (core.centring); needs rays as input
-    sem: str = "mlp"  # one of SEM_KINDS; the others are Table 4's
-    sem_blocks: int = 1  # residual sub-blocks of the MLP (L in Table 4)
-    tem: bool = True  # without: Table 3
-    mofa: bool = True  # without: the head reads the target frame's token (Tables 3 and 4)
-    refine: bool = False  # the refining module of Table 1 (*), see core.refine
-    # Ours: every frame's token is read, so that one set of weights answers for any of the newest frames; the paper's
-    # answers for the window's centre alone. Takes the place of MOFA.
-    dial: bool = False
-    look_ahead_frames: int = 0  # with dial: the frame asked for, counted back from the newest, up to N // 2
-    uncertainty: bool = False  # a standard deviation for each joint beside its position
-
-    def __post_init__(self) -> None:
-        levels = round(math.log(max(self.frames, 1), 3))
-        if levels < 1 or 3**levels != self.frames:
-            raise ValueError(f"frames is {self.frames}; MOFA strides by 3, so give a power of 3 (27, 81, 243)")
-        if self.stride < 1 or not self.rate_hz > 0:
-            raise ValueError(f"stride is {self.stride} and rate_hz {self.rate_hz}; give positive numbers")
-        if self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
-        if self.sem not in SEM_KINDS:
-            raise ValueError(f"sem is {self.sem!r}; {nearest(self.sem, tuple(SEM_KINDS))}")
-        if self.sem_blocks < 1:
-            raise ValueError(f"sem_blocks is {self.sem_blocks}; give 1 or more")
-        if self.sem == "transformer" and self.dim % (skeleton.J * self.heads):
-            need = skeleton.J * self.heads
-            raise ValueError(f"dim is {self.dim}; sem: transformer gives each joint dim / 17, so a multiple of {need}")
-        if self.refine and self.centred:
-            raise ValueError("refine and centred are both on; refine compares with uncentred rays, so leave one out")
-        if self.dial and (self.mofa or self.refine):
-            raise ValueError("dial is on with mofa or refine, which answer for one frame alone; set both to false")
-        if self.uncertainty and self.refine:
-            raise ValueError("uncertainty and refine are both on; refine moves poses after their deviation is given")
-        if not 0 <= self.look_ahead_frames <= (self.frames // 2 if self.dial else 0):
-            raise ValueError(
-                f"look_ahead_frames is {self.look_ahead_frames}; give 0 to {self.frames // 2} with dial, 0 without"
-            )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, object]) -> ModelConfig:
-        """From a plain dict; ValueError names unknown keys."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := set(values) - known:
-            raise ValueError(f"unknown model settings {sorted(unknown)}; known: {', '.join(sorted(known))}")
-        return cls(**values)  # type: ignore[arg-type]
-
-    @property
-    def mofa_levels(self) -> int:
-        """Strided layers in MOFA: K = log3(N)."""
-        return round(math.log(self.frames, 3))
-
-    @property
-    def window(self) -> WindowSpec:
-        """The time grid of the input and its target frame: the centre, or with ``dial`` the one that is asked for."""
-        return WindowSpec(self.frames, self.stride, self.rate_hz, self.centre - self.look_ahead_frames)
-
-    @property
-    def centre(self) -> int:
-        """The frame that windows are centred on: the middle one, or with ``dial`` the newest."""
-        return self.frames - 1 if self.dial else self.frames // 2
-
-    @property
-    def channels(self) -> int:
-        """What is given for each joint: x, y, z and, with ``uncertainty``, their standard deviation."""
-        return 4 if self.uncertainty else 3
-
-    @property
-    def longest_look_ahead_s(self) -> float:
-        """The look-ahead beyond which nothing more would be seen."""
-        return self.frames // 2 * self.window.step_s
-
-    def at(self, look_ahead_s: float) -> ModelConfig:
-        """The same weights asked for the pose so much before the newest frame; ValueError beyond the longest."""
-        if not 0 <= look_ahead_s <= self.longest_look_ahead_s:
-            raise ValueError(
-                f"look_ahead_s is {look_ahead_s}; this model's window takes 0 to {self.longest_look_ahead_s:.2f}"
-            )
-        # Rounded down: all of the grid is then in the past when the pose is due.
-        frames = int(look_ahead_s / self.window.step_s + 1e-6) if self.dial else 0
-        return dataclasses.replace(self, look_ahead_frames=frames)
 
 
 class Dropout(nn.Dropout):
@@ -244,7 +147,7 @@ class SEMTransformer(nn.Module):
         return x.reshape(b, n, -1)
 
 
-SEM_KINDS: dict[str, type[nn.Module]] = {"mlp": SEM, "fc": SEMLinear, "transformer": SEMTransformer}
+SEMS: dict[str, type[nn.Module]] = dict(zip(SEM_KINDS, (SEM, SEMLinear, SEMTransformer), strict=True))
 
 
 class PoseHead(nn.Module):
@@ -312,7 +215,7 @@ class STMO(nn.Module):
         self.config = config
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S, the spatial padding embedding of Stage I
         self.centring = Centring(config.frames, config.centre) if config.centred else None
-        self.sem = SEM_KINDS[config.sem](config)
+        self.sem = SEMS[config.sem](config)
         self.tem = TEM(config) if config.tem else None
         self.mofa = MOFA(config) if config.mofa else None
         self.head = PoseHead(config.dim, 3)

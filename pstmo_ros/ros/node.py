@@ -28,6 +28,7 @@ from pstmo_ros.core.types import Frame2D, Pose3D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.diagnostics import Diagnostics
+from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
@@ -35,7 +36,6 @@ from pstmo_ros.ros.spin import spin, to_ros_log
 from pstmo_ros.ros.target_frame import NoTransform, TargetFrame
 from pstmo_ros.ros.worker import Worker
 
-EPISODE_S, REMIND_S = 5.0, 60.0  # a warning is said once while it lasts, and again now and then
 CLOCKS_APART_S = 5.0
 ROOT_RELATIVE = "_root_relative"  # frame_id suffix of poses about the pelvis, sent while no camera is known
 JUMPS = (Oddity.WENT_BACK, Oddity.WENT_AHEAD)
@@ -60,7 +60,7 @@ class Lifter(LifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("lifter", **kwargs)
         self._declared = Parameters(self, NodeConfig(), ABOUT)
-        self._warned: dict[str, tuple[float, float]] = {}  # what -> when it last happened, and was last said
+        self._episodes = Episodes()
         self._keypoints: KeypointInput | None = None  # while configured; it listens while active
         self._camera_info: Any = None  # subscription, while active
         self._worker: Worker[Job] | None = None  # while active
@@ -238,7 +238,9 @@ class Lifter(LifecycleNode):
         except Exception as e:  # whatever went wrong must not end what a robot may be relying on
             if rclpy.ok():
                 self._diagnostics.error(f"{type(e).__name__}: {e}")
-                self._say(f"a frame was lost: {traceback.format_exc()}", self.get_logger().error, key=type(e).__name__)
+                self._episodes.say(
+                    f"a frame was lost: {traceback.format_exc()}", self.get_logger().error, key=type(e).__name__
+                )
         self._say_if_slow()
 
     def _publish(self, header: Header, poses: list[Pose3D]) -> None:
@@ -278,18 +280,7 @@ class Lifter(LifecycleNode):
 
     def _warn(self, text: str, key: str | None = None, each: bool = False) -> None:
         self._diagnostics.warn(text)
-        self._say(text, self.get_logger().warning, key, each)
-
-    def _say(self, text: str, log: Any, key: str | None = None, each: bool = False) -> None:
-        """Log once per episode; ``each``: every time. Without a key the text tells episodes apart."""
-        now, key = time.monotonic(), key or text
-        happened, said = self._warned.get(key, (-REMIND_S, -REMIND_S))
-        quiet = not each and now - happened < EPISODE_S and now - said < REMIND_S
-        if len(self._warned) > 100:
-            self._warned.clear()
-        self._warned[key] = (now, said if quiet else now)
-        if not quiet:
-            log(text)
+        self._episodes.say(text, self.get_logger().warning, key, each)
 
     def _stop_listening(self) -> None:
         if self._camera_info is not None:

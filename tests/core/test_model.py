@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pstmo_ros.core.model import STMO, Dropout, ModelConfig
+from pstmo_ros.core.model import STMO, Dropout
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.refine import Refine, root_position
 from tests.conftest import walker
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pstmo_ros.core.bundle import save_bundle
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.engines.deployed import deployed, exported
 
 SMALL = ModelConfig(frames=27, stride=1, dim=32, heads=4, depth=2)

@@ -8,7 +8,8 @@ import pytest
 from pstmo_ros import engines
 from pstmo_ros.core.bundle import BundleError, save_bundle
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import Engine, EngineError, Options, cache, load_engine
 from pstmo_ros.engines.compile import main as compile_main

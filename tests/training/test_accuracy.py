@@ -10,7 +10,8 @@ import torch
 from pstmo_ros.core import layouts
 from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from training.accuracy import Run, calibration, every, figures, hide, hide_some
 from training.mocap import CMU, load_mocap
 from training.synthesis import place_camera, record_clip

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from pstmo_ros.core.model import ModelConfig
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.window import WindowSpec
 from training.bench_train import PlainModel, PlainWindows, synthetic_clips
 from training.parameters import published_total

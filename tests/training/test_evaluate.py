@@ -9,7 +9,8 @@ import torch
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import save_bundle
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from tests.training.dataset_files import write_dhp, write_h36m
 from training import evaluate
 from training.datasets import h36m

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from tests.training.dataset_files import dhp_arrays, write_dhp, write_h36m
 from training import pretrain
 from training.batches import BatchConfig

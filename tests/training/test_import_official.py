@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pstmo_ros.core import bundle as bundles
-from pstmo_ros.core.model import ModelConfig
+from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.refine import root_position
 from tests.training import official
 from training.import_official import import_checkpoint, import_stage_one, read_checkpoint

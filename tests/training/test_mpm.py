@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from pstmo_ros.core.model import STMO, ModelConfig
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from training.mpm import (
     MaskedPoseModel,
     MaskingConfig,

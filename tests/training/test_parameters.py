@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pstmo_ros.core.model import ModelConfig
+from pstmo_ros.core.model_config import ModelConfig
 from tests.training import official
 from training.parameters import ROWS, counted, flops, published_total
 
