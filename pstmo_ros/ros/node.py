@@ -18,8 +18,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from pstmo_ros.adapters import KeypointsError, stamp_ns
-from pstmo_ros.adapters.camera_info import camera_from, image_size
+from pstmo_ros.adapters import KeypointsError
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter, Windows
@@ -27,6 +26,7 @@ from pstmo_ros.core.tracks import Oddity, State
 from pstmo_ros.core.types import Frame2D, Pose3D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.calibration import Calibration
 from pstmo_ros.ros.diagnostics import Diagnostics
 from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
@@ -36,7 +36,6 @@ from pstmo_ros.ros.spin import spin, to_ros_log
 from pstmo_ros.ros.target_frame import NoTransform, TargetFrame
 from pstmo_ros.ros.worker import Worker
 
-CLOCKS_APART_S = 5.0
 ROOT_RELATIVE = "_root_relative"  # frame_id suffix of poses about the pelvis, sent while no camera is known
 JUMPS = (Oddity.WENT_BACK, Oddity.WENT_AHEAD)
 
@@ -101,11 +100,8 @@ class Lifter(LifecycleNode):
             self.get_logger().error(f"cannot configure: {e}")
             return TransitionCallbackReturn.FAILURE
         self._config = config
-        self._camera: Camera | None = None
-        self._size_px = config.image_size
-        self._uncalibrated = f"no camera_info on {self.resolve_topic_name('camera_info')}"  # why, in words
-        self._camera_content: tuple[Any, ...] = ()
-        self._camera_clock: tuple[float, float] | None = None  # arrival and stamp of the newest camera_info
+        topic = self.resolve_topic_name("camera_info")
+        self._calibration = Calibration(topic, config.image_size, config.rectified, self._warn)
         about = {
             "model": f"{config.model} ({bundle.sha256[:12]})",
             "engine": engine.name,
@@ -118,10 +114,10 @@ class Lifter(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._lifter.tracks.clear()
-        self._camera_clock = None
+        self._calibration.forget_clock()
         self._worker = Worker(self._lift, self._config.max_delay_s)
         self._camera_info = self.create_subscription(
-            CameraInfo, "camera_info", self._on_camera_info, INPUT_QOS, qos_overriding_options=overridable()
+            CameraInfo, "camera_info", self._calibration.take, INPUT_QOS, qos_overriding_options=overridable()
         )
         self._keypoints.start()
         self._diagnostics.active = True
@@ -151,11 +147,11 @@ class Lifter(LifecycleNode):
 
     def _on_keypoints(self, header: Header, read: Callable[[tuple[int, int]], Frame2D]) -> None:
         arrived = time.monotonic()
-        if min(self._size_px) <= 0:
-            self._warn(f"keypoints are not lifted: {self._uncalibrated}, and parameter image_size is not set")
+        if min(self._calibration.size_px) <= 0:
+            self._warn(f"keypoints are not lifted: {self._calibration.why_not}, and parameter image_size is not set")
             return
         try:
-            frame = read(self._size_px)
+            frame = read(self._calibration.size_px)
         except (KeypointsError, ValueError) as e:
             self._diagnostics.count("messages refused")
             self._warn(f"keypoints refused: {e}")
@@ -169,58 +165,27 @@ class Lifter(LifecycleNode):
             self._diagnostics.count("messages refused")
             self._warn("keypoints refused: stamp is 0; let the detector copy the image's header")
             return
-        if self._camera is None:
-            self._warn(f"{self._uncalibrated}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
+        camera = self._calibration.camera
+        if camera is None:
+            why = self._calibration.why_not
+            self._warn(f"{why}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
         windows = self._lifter.observe(frame)
         tracks = self._lifter.tracks
         for oddity in tracks.oddities:
             self._diagnostics.count(oddity.name.lower().replace("_", " "))
             self._warn(oddity.value, each=oddity in JUMPS)
-        self._compare_clocks(frame.stamp_ns * 1e-9, arrived)
+        if any(o in JUMPS for o in tracks.oddities):
+            self._calibration.forget_clock()
+        elif apart := self._calibration.clocks_apart(frame.stamp_ns * 1e-9, arrived):
+            self._warn(apart, key="clocks")
         states = [tracks.state(i) for i in tracks.person_ids]
         self._diagnostics.people = {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
         if self._worker is not None and (windows.due or self._nobody(tracks.oddities)):
-            self._worker.put(Job(header, windows, self._camera, arrived))
+            self._worker.put(Job(header, windows, camera, arrived))
 
     def _nobody(self, oddities: list[Oddity]) -> bool:
         """Whether a frame that makes nothing due is worth an empty message: what it shows is that nobody is there."""
         return not self._config.look_ahead_s and Oddity.DUPLICATE not in oddities
-
-    def _compare_clocks(self, stamp_s: float, arrived: float) -> None:
-        """Keypoints and camera_info that arrive together should carry stamps of one clock."""
-        if self._camera_clock is None or any(o in JUMPS for o in self._lifter.tracks.oddities):
-            self._camera_clock = None
-            return
-        camera_arrived, camera_stamp_s = self._camera_clock
-        apart = (stamp_s - arrived) - (camera_stamp_s - camera_arrived)
-        if arrived - camera_arrived < 1 and abs(apart) > CLOCKS_APART_S:
-            self._warn(
-                f"keypoints are stamped {abs(apart):.0f} s {'after' if apart > 0 else 'before'} camera_info: "
-                "their clocks differ, or one is simulated; poses carry the keypoints' stamps",
-                key="clocks",
-            )
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        if any((message.header.stamp.sec, message.header.stamp.nanosec)):
-            self._camera_clock = (time.monotonic(), stamp_ns(message.header) * 1e-9)
-        roi = message.roi
-        content = (
-            *(message.width, message.height, message.distortion_model, message.binning_x, message.binning_y),
-            *(roi.x_offset, roi.y_offset, roi.width, roi.height),
-            *(values.tobytes() for values in (message.k, message.d, message.p)),
-        )
-        if content == self._camera_content:
-            return
-        self._camera_content = content
-        if min(image_size(message)) <= 0:
-            self._warn(f"camera_info ignored: its image is {message.width} x {message.height} pixels large")
-            return
-        self._size_px = image_size(message)
-        try:
-            self._camera = camera_from(message, self._config.rectified)
-            self._uncalibrated = "camera_info has K all zero: the camera is not calibrated"
-        except ValueError as e:
-            self._camera, self._uncalibrated = None, f"camera_info is of no use: {e}"
 
     def _lift(self, job: Job) -> None:
         """The worker's part: lift, and publish in the order of stamps."""

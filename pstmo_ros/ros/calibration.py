@@ -1,0 +1,67 @@
+"""What camera_info has said: the camera, the image's size, and the clock of its stamps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo
+
+from pstmo_ros.adapters import stamp_ns
+from pstmo_ros.adapters.camera_info import camera_from, image_size
+from pstmo_ros.core.camera import Camera
+
+CLOCKS_APART_S = 5.0
+
+
+class Calibration:
+    """camera: None while none is known; why_not then says so, in words. size_px: the image's, (0, 0) while unknown."""
+
+    def __init__(self, topic: str, size_px: tuple[int, int], rectified: bool, warn: Callable[[str], None]) -> None:
+        self.camera: Camera | None = None
+        self.size_px = size_px
+        self.why_not = f"no camera_info on {topic}"
+        self._rectified, self._warn = rectified, warn
+        self._content: tuple[Any, ...] = ()
+        self._clock: tuple[float, float] | None = None  # arrival and stamp of the newest camera_info
+
+    def take(self, message: CameraInfo) -> None:
+        """A camera_info; what it says is worked out once for each change."""
+        if any((message.header.stamp.sec, message.header.stamp.nanosec)):
+            self._clock = (time.monotonic(), stamp_ns(message.header) * 1e-9)
+        roi = message.roi
+        content = (
+            *(message.width, message.height, message.distortion_model, message.binning_x, message.binning_y),
+            *(roi.x_offset, roi.y_offset, roi.width, roi.height),
+            *(values.tobytes() for values in (message.k, message.d, message.p)),
+        )
+        if content == self._content:
+            return
+        self._content = content
+        if min(image_size(message)) <= 0:
+            self._warn(f"camera_info ignored: its image is {message.width} x {message.height} pixels large")
+            return
+        self.size_px = image_size(message)
+        try:
+            self.camera = camera_from(message, self._rectified)
+            self.why_not = "camera_info has K all zero: the camera is not calibrated"
+        except ValueError as e:
+            self.camera, self.why_not = None, f"camera_info is of no use: {e}"
+
+    def forget_clock(self) -> None:
+        """Time has jumped: the next camera_info says anew what its stamps are."""
+        self._clock = None
+
+    def clocks_apart(self, stamp_s: float, arrived: float) -> str:
+        """How keypoints and camera_info that arrive together differ by their stamps; empty when one clock made both."""
+        if self._clock is None:
+            return ""
+        camera_arrived, camera_stamp_s = self._clock
+        apart = (stamp_s - arrived) - (camera_stamp_s - camera_arrived)
+        if arrived - camera_arrived >= 1 or abs(apart) <= CLOCKS_APART_S:
+            return ""
+        return (
+            f"keypoints are stamped {abs(apart):.0f} s {'after' if apart > 0 else 'before'} camera_info: "
+            "their clocks differ, or one is simulated; poses carry the keypoints' stamps"
+        )
