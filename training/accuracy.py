@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.engines import EngineError, load_engine, model_path
+from pstmo_ros.engines.engine import Engine
 from pstmo_ros.recording import Recording
 from training import metrics
 from training.mocap import CMU, Mocap, load_mocap
@@ -36,6 +38,7 @@ _HIDDEN_S = 1.6  # which keypoints are hidden is drawn anew this often
 _UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith(("hip", "knee", "ankle", "pelvis")))
 _ALL = tuple(range(skeleton.J))
 Change = Callable[[Recording, int], Recording]  # a recording and a seed -> what the node gets instead
+Lifters = Callable[[float], PoseLifter]  # look-ahead in seconds -> a lifter that has seen nothing yet
 
 
 @dataclass(frozen=True)
@@ -139,18 +142,31 @@ def _hide(keypoints: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
     keypoints[rows[:, None], :, columns] = (np.nan, np.nan, 0)
 
 
-def runs(condition: Condition, bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int) -> Iterator[Run]:
-    """Every clip under a condition."""
-    at = bundle.at(condition.look_ahead_s)
-    engine = load_engine(at, "torch")
-    config = LifterConfig(condition.look_ahead_s, smoothing=SmoothingConfig(enabled=False))
+def of_bundle(bundle: Bundle) -> Lifters:
+    """Lifters of a model file at any look-ahead, without the output filter."""
+
+    @functools.cache
+    def loaded(look_ahead_s: float) -> tuple[Bundle, Engine]:
+        at = bundle.at(look_ahead_s)
+        return at, load_engine(at, "torch")
+
+    return lambda look_ahead_s: PoseLifter(*loaded(look_ahead_s), unfiltered(look_ahead_s))
+
+
+def unfiltered(look_ahead_s: float) -> LifterConfig:
+    """What is lifted with here: no output filter."""
+    return LifterConfig(look_ahead_s, smoothing=SmoothingConfig(enabled=False))
+
+
+def runs(condition: Condition, lifters: Lifters, mocap: Mocap, clips: Sequence[int], seed: int) -> Iterator[Run]:
+    """Every clip under a condition, each with a lifter of its own."""
     for i in tqdm(clips, desc=condition.name, unit="clip", leave=False, disable=not sys.stderr.isatty()):
         recording = record_clip(
             mocap, i, layout=condition.layout, seed=seed, pitch_deg=condition.pitch_deg, distance_m=condition.distance_m
         )
         if condition.change is not None:
             recording = condition.change(recording, seed + i)
-        yield run(recording, PoseLifter(at, engine, config), action_family(mocap.subjects[i], mocap.actions[i]))
+        yield run(recording, lifters(condition.look_ahead_s), action_family(mocap.subjects[i], mocap.actions[i]))
 
 
 def run(recording: Recording, lifter: PoseLifter, action: str) -> Run:
@@ -204,19 +220,20 @@ def report(bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int, hz: fl
     for title, rows in conditions(bundle.config.longest_look_ahead_s, hz).items():
         table, base = [], 0.0
         for condition in rows:
-            results = list(runs(condition, bundle, mocap, clips, seed))
+            results = list(runs(condition, of_bundle(bundle), mocap, clips, seed))
             kept = kept or results
             values = figures(results, condition.joints)
             base = base or values["MPJPE"]
             table.append((condition.name, values | {"ratio": values["MPJPE"] / base}))
-        yield _table(title, table)
+        yield markdown(title, table)
     actions = sorted({r.action for r in kept})
-    yield _table("Action", [(a, figures([r for r in kept if r.action == a])) for a in actions])
+    yield markdown("Action", [(a, figures([r for r in kept if r.action == a])) for a in actions])
     if kept[0].std_m is not None:
-        yield _table("Standard deviations (a Gaussian's: 68.3, 95.4, 99.7, 1)", [("all joints", calibration(kept))])
+        yield markdown("Standard deviations (a Gaussian's: 68.3, 95.4, 99.7, 1)", [("all joints", calibration(kept))])
 
 
-def _table(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
+def markdown(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
+    """Rows of equal figures as a table."""
     heads = list(rows[0][1])
     lines = [f"## {title}\n", f"| | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for name, values in rows:

@@ -1,0 +1,230 @@
+"""The model beside baselines trained on the same data in the same budget: docs/baselines.md is made by this.
+
+    python -m training.baselines [key=value ...] [--every 4] [--out docs/baselines.md]
+
+P-STMO as published (whole windows, their centre as target; at zero look-ahead the future is the newest frame held), a
+network for single frames, a causal dilated temporal convolution network, and the model that answers for every frame.
+All but the first have the camera turned to the person. What was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.bundle import Bundle, load
+from pstmo_ros.core.centring import Centring
+from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.core.types import Floats
+from training import finetune
+from training.accuracy import Condition, Lifters, figures, markdown, of_bundle, runs, unfiltered
+from training.config import load_config
+from training.finetune import FinetuneConfig
+from training.loop import CHECKPOINT, Objective, join, optimise
+from training.metrics import joint_errors_mm, mpjpe_mm
+from training.mocap import CMU, load_mocap
+from training.sources import open_data
+
+BUDGET = Path(__file__).parents[1] / "config" / "training" / "baselines.yaml"
+_PUBLISHED = ("model.dial=false", "model.mofa=true", "model.uncertainty=false", "batches.held=false")
+PSTMO = {  # name -> what is changed
+    "P-STMO as published": (*_PUBLISHED, "model.centred=false"),
+    "P-STMO as published, camera turned to the person": _PUBLISHED,
+    "every frame answered for (ours)": (),
+}
+
+
+class Block(nn.Sequential):
+    """Linear, batch norm, ReLU, (B, d) -> (B, out)."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(nn.Linear(width, out), nn.BatchNorm1d(out), nn.ReLU())
+
+
+class SingleFrame(nn.Module):
+    """Martinez et al. 2017, "A simple yet effective baseline": the newest frame alone, (B, N, 34) -> (B, 51)."""
+
+    def __init__(self, frames: int, width: int = 1024) -> None:
+        super().__init__()
+        self.first, self.last = Block(2 * skeleton.J, width), nn.Linear(width, 3 * skeleton.J)
+        self.blocks = nn.ModuleList(nn.Sequential(Block(width, width), Block(width, width)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x[:, -1])
+        for block in self.blocks:
+            x = x + block(x)
+        pose: Tensor = self.last(x)
+        return pose
+
+
+class Dilated(nn.Module):
+    """Pavllo et al. 2019, VideoPose3D with filters 3, 3, ..., causal: (B, N, 34) -> (B, 51).
+
+    For one answer a dilated network is the same as one that strides by 3, which three neighbours' linear map is.
+    """
+
+    def __init__(self, frames: int, width: int = 1024) -> None:
+        super().__init__()
+        self.first, self.last = Block(3 * 2 * skeleton.J, width), nn.Linear(width, 3 * skeleton.J)
+        levels = range(round(np.log(frames) / np.log(3)) - 1)
+        self.blocks = nn.ModuleList(nn.Sequential(Block(3 * width, width), Block(width, width)) for _ in levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _by_frame(self.first, _threes(x))
+        for block in self.blocks:
+            x = x[:, 2::3] + _by_frame(block, _threes(x))  # the newest of each three goes past the block
+        pose: Tensor = self.last(x[:, 0])
+        return pose
+
+
+def _threes(x: Tensor) -> Tensor:
+    """(B, N, d) -> (B, N/3, 3 d)."""
+    return x.reshape(len(x), x.shape[1] // 3, -1)
+
+
+def _by_frame(block: nn.Module, x: Tensor) -> Tensor:
+    """A block over every frame, (B, N, d) -> (B, N, out)."""
+    return block(x.flatten(0, 1)).view(*x.shape[:2], -1)
+
+
+class Baseline(nn.Module):
+    """A network for the newest frame's pose behind STMO's own input: the camera turned, absent joints learned.
+
+    (B, N, 17, 2) rays, NaN where a joint is missing -> (B, 17, 3) metres.
+    """
+
+    def __init__(self, config: ModelConfig, network: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.config, self.network = config, network(config.frames)
+        self.missing_joint = nn.Parameter(torch.zeros(2))
+        self.centring = Centring(config.frames, config.centre)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, rotation = self.centring(x)
+        x = torch.where(torch.isnan(x), self.missing_joint, x)
+        return Centring.restore(self.network(x.flatten(2)).view(-1, skeleton.J, 3), rotation)
+
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "single frames (Martinez et al. 2017)": SingleFrame,
+    "causal dilated convolutions (Pavllo et al. 2019)": Dilated,
+}
+
+
+class Newest(Objective):
+    """MPJPE of the newest frame in metres, and in mm."""
+
+    figure = "mpjpe_mm"
+
+    def __init__(self, model: Baseline) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, joints: Tensor, poses_m: Tensor) -> tuple[Tensor, Tensor]:
+        error = joint_errors_mm(self.model(joints), poses_m[:, -1]).mean()
+        return error / 1000, error
+
+
+def train(config: FinetuneConfig, network: Callable[[int], nn.Module]) -> Baseline:
+    """Train a baseline to its end, or take it from where it was left."""
+    process = join(config)
+    torch.manual_seed(config.seed)
+    model = Baseline(config.model, network).to(process.device)
+    data = open_data(config, config.model.window, process.device)
+    (batches,) = data.validation.values()
+
+    @torch.no_grad()
+    def validation() -> dict[str, float]:
+        model.eval()
+        poses = torch.cat([model(b.joints) for b in batches])
+        return {"newest": mpjpe_mm(poses, torch.cat([b.poses_m[:, -1] for b in batches]))}
+
+    resume = (Path(config.run) / CHECKPOINT).is_file()
+    optimise(config, process, Newest(model), data.train, validation, resume)
+    return model.cpu().eval()
+
+
+def lifters(model: Baseline) -> Lifters:
+    """Lifters of a baseline, which answers at zero look-ahead alone."""
+    nothing = np.empty((0, model.config.frames, skeleton.J, 2), np.float32)
+    as_bundle = Bundle(model, model.config, {"normalization": "rays"}, nothing, nothing)  # type: ignore[arg-type]
+
+    @torch.inference_mode()
+    def engine(windows: Floats) -> Floats:
+        poses: Floats = model(torch.from_numpy(windows)).numpy()
+        return poses
+
+    return lambda look_ahead_s: PoseLifter(as_bundle, engine, unfiltered(look_ahead_s))
+
+
+def all_lifters(args: argparse.Namespace) -> dict[str, Lifters]:
+    """Each row's lifters, trained in this order."""
+    rows: dict[str, Lifters] = {}
+    for name, network in NETWORKS.items():
+        rows[name] = lifters(train(_config(args, name, ()), network))
+    for name, changes in PSTMO.items():
+        config = _config(args, name, changes)
+        done = Path(config.out).is_file()
+        bundle = load(config.out) if done else finetune.train(config, (Path(config.run) / CHECKPOINT).is_file())
+        assert bundle is not None
+        rows[name] = of_bundle(bundle)
+    return rows
+
+
+def _config(args: argparse.Namespace, name: str, changes: Sequence[str]) -> FinetuneConfig:
+    """The budget with a row's changes, in a folder of its own."""
+    config = load_config(FinetuneConfig, args.budget, [*args.overrides, *changes])
+    run = Path(config.run) / "-".join(re.findall(r"[a-z]+", name.lower()))
+    return dataclasses.replace(config, run=str(run), out=str(run / "model.safetensors"))
+
+
+def main() -> None:
+    args = _arguments()
+    try:
+        budget = load_config(FinetuneConfig, args.budget, args.overrides)
+        mocap = load_mocap(CMU, args.split)
+        clips = range(0, len(mocap.names), args.every)
+        rows = []
+        for name, of in all_lifters(args).items():
+            results = list(runs(Condition(name), of, mocap, clips, args.seed))
+            rows.append((name, figures(results)))
+        ours = rows[-1][1]["MPJPE"]
+        for _, values in rows:
+            values["ratio"] = values["MPJPE"] / ours
+    except ValueError as e:
+        raise SystemExit(f"baselines: {e}") from None
+    page = (
+        "# Baselines\n\n"
+        f"`python -m training.baselines {' '.join(sys.argv[1:])}`: {budget.steps} steps of {budget.batch} windows each "
+        f"of the same data, seed {budget.seed}; {int(mocap.length[list(clips)].sum())} frames of {len(clips)} clips, "
+        f"split {args.split}. Errors in mm as in accuracy.md; the ratio is to the last row's.\n\n"
+        f"{markdown('Zero look-ahead', rows)}"
+    )
+    print(page)
+    if args.out:
+        Path(args.out).write_text(page)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--budget", default=str(BUDGET), help="configuration file of training.finetune")
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th clip")
+    parser.add_argument("--seed", type=int, default=1, help="of the cameras and the detector that are tested with")
+    parser.add_argument("--out", help="also write the page to this file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
