@@ -17,6 +17,7 @@ from torch import Tensor
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import Bundle, load, save_bundle
 from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
 from training.batches import Batch
 from training.config import RunConfig, parse_run
 from training.loop import Objective, join, optimise, provenance
@@ -35,7 +36,7 @@ class FinetuneConfig(RunConfig):
     """Stage II.
 
     init: a Stage I checkpoint (training.pretrain) to take the encoder from, or a model file to take all that it has,
-    as training the refining module does; empty to start from nothing.
+    as training the refining module does (with model.dial in both, its window may be another); empty for none.
     lambda_frames: weight of the multi-frame loss (paper eq. 9). lambda_std: weight of the deviations' likelihood, with
     model.uncertainty. flip_test: validate on the mean of the pose and the mirrored input's (section 4.2).
     """
@@ -123,8 +124,25 @@ def start_from(model: STMO, path: str, normalization: str) -> None:
         take_encoder(model, path, normalization)
         return
     bundle = load(path)
-    check_fit(path, bundle.config, bundle.normalization, model.config, normalization, [*ENCODER_SETTINGS, "mofa"])
-    model.load_state_dict(bundle.model.state_dict(), strict=False)
+    any_window = bundle.config.dial and model.config.dial
+    settings = [s for s in (*ENCODER_SETTINGS, "mofa") if s != "frames" or not any_window]
+    check_fit(path, bundle.config, bundle.normalization, model.config, normalization, settings)
+    weights = bundle.model.state_dict()
+    if any_window and "tem.position" in weights:
+        weights["tem.position"] = _resampled(weights["tem.position"], bundle.config, model.config)
+    model.load_state_dict(weights, strict=False)
+
+
+def _resampled(positions: Tensor, theirs: ModelConfig, ours: ModelConfig) -> Tensor:
+    """Position embeddings (1, N, d) of one window at the instants of another, both counted from the newest frame.
+
+    Attention averages, so that a model whose frames stand closer together starts with nearly the same poses.
+    """
+    before = torch.arange(ours.frames - 1, -1, -1) * ours.window.step_s / theirs.window.step_s
+    at = (theirs.frames - 1 - before).clamp(min=0)
+    low = at.floor().long()
+    high = (low + 1).clamp(max=theirs.frames - 1)
+    return torch.lerp(positions[:, low], positions[:, high], (at - low)[:, None])
 
 
 @torch.no_grad()

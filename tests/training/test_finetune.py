@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from tests.training.dataset_files import dhp_arrays, write_dhp, write_h36m
@@ -20,7 +21,7 @@ from training import pretrain
 from training.batches import BatchConfig
 from training.config import load_config
 from training.datasets import h36m
-from training.finetune import FinetuneConfig, StageTwo, predict, train
+from training.finetune import FinetuneConfig, StageTwo, predict, start_from, train
 from training.loop import CHECKPOINT
 from training.mpm import load_stage_one
 from training.recorded import flipped
@@ -187,3 +188,25 @@ def test_processes_started_by_torchrun_train_one_model(tmp_path):
 def test_windows_are_whole_where_the_paper_has_them_whole(tmp_path):
     config = _config(tmp_path, steps=1, batches=BatchConfig(held=False))
     assert set(train(config).metadata["training"]["validation_mpjpe_mm"]) == {"whole_windows"}
+
+
+def test_a_model_with_the_dial_goes_on_in_another_window(tmp_path):
+    coarse = dataclasses.replace(TINY, mofa=False, dial=True, centred=True)
+    fine = dataclasses.replace(coarse, frames=27, stride=2)  # the same 0.96 s, every 0.04 s in place of 0.12
+    torch.manual_seed(0)
+    given = STMO(coarse).eval()
+    golden = 0.1 * np.random.default_rng(0).standard_normal((2, 9, 17, 2)).astype(np.float32)
+    save_bundle(tmp_path / "coarse.safetensors", given, "rays", {}, golden)
+    model = STMO(fine).eval()
+    start_from(model, str(tmp_path / "coarse.safetensors"), "rays")
+    # Instants that both windows have: every third, counted from the newest.
+    torch.testing.assert_close(model.tem.position[:, 2::3], given.tem.position)
+    between = (2 * given.tem.position[:, 8] + given.tem.position[:, 7]) / 3
+    torch.testing.assert_close(model.tem.position[:, 25], between)
+    still = torch.from_numpy(golden[:, -1:])  # somebody who does not move looks the same in both
+    with torch.no_grad():
+        given.tem.position[:] = model.tem.position[:] = given.tem.position[:, :1].clone()
+        poses = model(still.repeat(1, 27, 1, 1))
+        torch.testing.assert_close(poses, given(still.repeat(1, 9, 1, 1)), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match=r"model\.frames=9, this run 27"):
+        start_from(STMO(dataclasses.replace(fine, dial=False)), str(tmp_path / "coarse.safetensors"), "rays")
