@@ -92,6 +92,7 @@ def _apt(package: str) -> str:
 
 # hri is driven by a list of ids and one topic per body: see HriBodies and pstmo_ros.ros.inputs.
 HRI_IDS, HRI_BODY = "hri_msgs/msg/IdsList", "hri_msgs/msg/Skeleton2D"
+HRI_POINT = "hri_msgs/msg/NormalizedPointOfInterest2D"
 HRI_SOURCE = _apt("hri_msgs")
 DETECTORS: dict[str, Detector] = {
     "pointcloud": Detector("sensor_msgs/msg/PointCloud2", from_point_cloud, _apt("sensor_msgs")),

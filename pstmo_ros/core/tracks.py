@@ -87,6 +87,7 @@ class Tracks:
         self._newest_ns: int | None = None
         self._next_id = 0
         self.oddities: list[Oddity] = []  # of the newest frame
+        self.rows: dict[int, int] = {}  # of the newest frame: person id -> which of its people that is
 
     def __len__(self) -> int:
         return len(self._tracks)
@@ -105,7 +106,7 @@ class Tracks:
 
     def observe(self, frame: Frame2D) -> list[Due]:
         """Take one frame in; returns who is due now: with no look-ahead, everyone seen in this frame."""
-        self.oddities = []
+        self.oddities, self.rows = [], {}
         joints, scores = layouts.to_model_joints(layouts.get(frame.layout), frame.keypoints_px, frame.scores)
         doubtful = scores < self.config.min_score
         joints[doubtful], scores[doubtful] = np.nan, 0
@@ -113,6 +114,7 @@ class Tracks:
         assert self._newest_ns is not None
 
         for p, track in self._continued(frame, joints, self._present(frame, scores)):
+            self.rows[track.person_id] = p
             track.history.add(frame.stamp_ns, joints[p])
             if frame.stamp_ns > track.motion.stamp_ns:
                 track.motion.update(frame.stamp_ns, joints[p])

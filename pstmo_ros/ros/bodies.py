@@ -10,9 +10,9 @@ from geometry_msgs.msg import TransformStamped
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Header
 
-from pstmo_ros.core import skeleton
+from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.orientation import ANGLES, joint_angles, quaternions
-from pstmo_ros.core.types import Floats, Pose3D
+from pstmo_ros.core.types import Floats, Frame2D, Pose3D
 from pstmo_ros.ros.messages import cloud, positions_m
 
 _CLOSEST = np.dtype([(name, "<f4") for name in ("x", "y", "z", "distance", "speed")] + [("person_id", "<i4")])
@@ -28,6 +28,29 @@ def joint_states(header: Header, poses: Sequence[Pose3D], frames: Floats) -> Joi
     angles = joint_angles(positions_m(poses), frames)
     names = [f"{angle}_{body_id(pose.person_id)}" for pose in poses for angle in ANGLES]
     return JointState(header=header, name=names, position=angles.ravel().tolist())
+
+
+def skeleton2d(header: Header, frame: Frame2D, row: int, kind: Any, point: Any) -> Any:
+    """REP-155's skeleton2d of one of a frame's people: hri_msgs' 18 joints as shares of the image.
+
+    kind, point: hri_msgs' Skeleton2D and NormalizedPointOfInterest2D. x, y and c are 0, as OpenPose has it, for a joint
+    that was not seen or that the detector does not know; the neck is then taken from the shoulders.
+    """
+    source = layouts.get(frame.layout)
+    xy, scores = frame.keypoints_px[row], frame.scores[row]
+    model_xy, model_scores = layouts.to_model_joints(source, xy, scores)
+    named = dict(zip(source.joints, zip(xy, scores, strict=True), strict=True))
+    neck = skeleton.index("thorax")
+    named.setdefault("neck", (model_xy[neck], model_scores[neck]))
+    points = []
+    for joint in layouts.get("hri_18").joints:
+        at, score = named.get(joint, (None, 0))
+        if at is None or score <= 0 or not np.isfinite(at).all():
+            points.append(point())
+        else:
+            x, y = at / frame.size_px
+            points.append(point(x=float(x), y=float(y), c=float(score)))
+    return kind(header=header, skeleton=points)
 
 
 def transforms(header: Header, poses: Sequence[Pose3D], frames: Floats) -> list[TransformStamped]:

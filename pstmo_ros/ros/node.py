@@ -32,7 +32,7 @@ from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
-from pstmo_ros.ros.spin import spin, to_ros_log
+from pstmo_ros.ros.spin import end_in_peace, spin, to_ros_log
 from pstmo_ros.ros.target_frame import NoTransform, TargetFrame
 from pstmo_ros.ros.worker import Worker
 
@@ -91,7 +91,7 @@ class Lifter(LifecycleNode):
             self._keypoints = KeypointInput(
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
             )
-            self._outputs = Outputs(self, config)
+            self._outputs = Outputs(self, config, lambda: self._keypoints.topics if self._keypoints else [])
             self._target = config.target_frame and TargetFrame(self, config.target_frame, config.transform_wait_s)
         except (ValueError, EngineError) as e:
             if self._outputs is not None:
@@ -171,6 +171,7 @@ class Lifter(LifecycleNode):
             self._warn(f"{why}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
         windows = self._lifter.observe(frame)
         tracks = self._lifter.tracks
+        self._outputs.publish_2d(header, frame, tracks)
         for oddity in tracks.oddities:
             self._diagnostics.count(oddity.name.lower().replace("_", " "))
             self._warn(oddity.value, each=oddity in JUMPS)
@@ -277,6 +278,7 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        end_in_peace()
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from geometry_msgs.msg import PoseArray
@@ -12,10 +12,12 @@ from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from pstmo_ros.adapters.detectors import HRI_BODY, HRI_IDS, HRI_POINT, HRI_SOURCE
 from pstmo_ros.core.orientation import orientations
-from pstmo_ros.core.types import Floats, Pose3D
+from pstmo_ros.core.tracks import Tracks
+from pstmo_ros.core.types import Floats, Frame2D, Pose3D
 from pstmo_ros.ros import bodies, messages
-from pstmo_ros.ros.inputs import message_class, overridable
+from pstmo_ros.ros.inputs import HRI_TOPIC, message_class, overridable
 from pstmo_ros.ros.parameters import NodeConfig
 
 QOS = QoSProfile(depth=10)
@@ -29,15 +31,16 @@ Make = Callable[[Header, Poses, Callable[[], Floats]], Any]
 class Outputs:
     """The publishers of a configured node."""
 
-    def __init__(self, node: Any, config: NodeConfig) -> None:
-        """ValueError names the package that a wanted output lacks."""
+    def __init__(self, node: Any, config: NodeConfig, listens_to: Callable[[], Sequence[str]] = list) -> None:
+        """listens_to: the input's topics; what a detector sends by REP-155 itself is not sent again.
+
+        ValueError names the package that a wanted output lacks.
+        """
         tf = message_class("tf2_msgs/msg/TFMessage", _SOURCE.format("tf2-msgs")) if config.publish_tf else None
-        ids = message_class("hri_msgs/msg/IdsList", _SOURCE.format("hri-msgs")) if config.rep155 else None
         self._node = node
         self.markers = messages.SkeletonMarkers(config.marker_lifetime_s)
+        self._rep155 = _Rep155(node, listens_to) if config.rep155 else None
         self._topics: list[tuple[Any, Make]] = []
-        self._bodies: dict[str, Any] = {}
-        self._rep155 = config.rep155
         self._add("~/skeletons", PointCloud2, lambda header, poses, frames: messages.skeletons(header, poses))
         self._add("~/poses", PoseArray, lambda header, poses, frames: messages.pose_array(header, poses, frames()))
         self._add("~/markers", MarkerArray, lambda header, poses, frames: self.markers.update(header, poses))
@@ -45,8 +48,6 @@ class Outputs:
         self._add("~/closest", PointCloud2, lambda header, poses, frames: bodies.closest(header, poses))
         if tf is not None:
             self._add("/tf", tf, lambda *what: tf(transforms=_transforms(*what)), TF_QOS)
-        if ids is not None:
-            self._add(f"{HUMANS}/tracked", ids, lambda header, poses, frames: ids(header=header, ids=_ids(poses)))
 
     def publish(self, header: Header, poses: Poses) -> None:
         """Send what is listened to."""
@@ -55,35 +56,90 @@ class Outputs:
             if publisher.get_subscription_count():
                 publisher.publish(make(header, poses, frames))
         if self._rep155:
-            self._publish_bodies(header, poses, frames)
+            self._rep155.publish(header, poses, frames)
+
+    def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
+        """Send the newest frame's keypoints, by the ids that their people now have."""
+        if self._rep155:
+            self._rep155.publish_2d(header, frame, tracks)
 
     def close(self) -> None:
         """Let go of the publishers."""
         while self._topics:
             self._node.destroy_lifecycle_publisher(self._topics.pop()[0])
-        while self._bodies:
-            self._node.destroy_publisher(self._bodies.popitem()[1])
+        if self._rep155:
+            self._rep155.close()
 
     def _add(self, topic: str, kind: Any, make: Make, qos: QoSProfile = QOS) -> None:
         options = overridable()
         publisher = self._node.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=options)
         self._topics.append((publisher, make))
 
-    def _publish_bodies(self, header: Header, poses: Poses, frames: Callable[[], Floats]) -> None:
-        """REP-155's joint states, on a topic for each body that is there."""
-        present = _ids(poses)
-        for gone in [i for i in self._bodies if i not in present]:
-            self._node.destroy_publisher(self._bodies.pop(gone))
-        for p, body in enumerate(present):
-            if body not in self._bodies:
-                self._bodies[body] = self._node.create_publisher(JointState, f"{HUMANS}/{body}/joint_states", QOS)
-            if self._bodies[body].get_subscription_count():
-                message = bodies.joint_states(header, poses[p : p + 1], frames()[p : p + 1])
-                self._bodies[body].publish(message)
+
+class _Rep155:
+    """Who is there, and topics for each body. Poses come from the worker's thread, keypoints from the executor's."""
+
+    def __init__(self, node: Any, listens_to: Callable[[], Sequence[str]]) -> None:
+        """ValueError where hri_msgs is not installed."""
+        self._node, self._listens_to = node, listens_to
+        self._ids = message_class(HRI_IDS, HRI_SOURCE)
+        self._skeleton2d = partial(
+            bodies.skeleton2d, kind=message_class(HRI_BODY, HRI_SOURCE), point=message_class(HRI_POINT, HRI_SOURCE)
+        )
+        self._tracked = node.create_lifecycle_publisher(self._ids, HRI_TOPIC, QOS, qos_overriding_options=overridable())
+        self._states = _BodyTopics(node, "joint_states", JointState)
+        self._keypoints = _BodyTopics(node, "skeleton2d", message_class(HRI_BODY, HRI_SOURCE))
+
+    def publish(self, header: Header, poses: Poses, frames: Callable[[], Floats]) -> None:
+        ids = [bodies.body_id(pose.person_id) for pose in poses]
+        if self._tracked.get_subscription_count() and not self._is_input():
+            self._tracked.publish(self._ids(header=header, ids=ids))
+        states = [
+            partial(lambda p: bodies.joint_states(header, poses[p : p + 1], frames()[p : p + 1]), p)
+            for p in range(len(poses))
+        ]
+        self._states.publish(dict(zip(ids, states, strict=True)))
+
+    def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
+        if self._is_input():
+            return
+        seen = {i: partial(self._skeleton2d, header, frame, row) for i, row in tracks.rows.items()}
+        self._keypoints.publish({bodies.body_id(i): seen.get(i) for i in tracks.person_ids})
+
+    def close(self) -> None:
+        self._node.destroy_lifecycle_publisher(self._tracked)
+        self._states.publish({})
+        self._keypoints.publish({})
+
+    def _is_input(self) -> bool:
+        """Whether the detector itself sends these topics: nobody's bodies are then listed twice."""
+        if self._tracked.topic_name not in self._listens_to():
+            return False
+        self._node.get_logger().warning(
+            f"rep155: {self._tracked.topic_name} and skeleton2d are the detector's, and are not sent again; "
+            "joint_states are, under p<number of the body>",
+            once=True,
+        )
+        return True
 
 
-def _ids(poses: Poses) -> list[str]:
-    return [bodies.body_id(pose.person_id) for pose in poses]
+class _BodyTopics:
+    """The topic of one name for each body that is there."""
+
+    def __init__(self, node: Any, name: str, kind: Any) -> None:
+        self._node, self._name, self._kind = node, name, kind
+        self._publishers: dict[str, Any] = {}
+
+    def publish(self, present: Mapping[str, Callable[[], Any] | None]) -> None:
+        """present: who is there, and what makes their message, if there is one now. Others' topics end."""
+        for gone in [body for body in self._publishers if body not in present]:
+            self._node.destroy_publisher(self._publishers.pop(gone))
+        for body, make in present.items():
+            if body not in self._publishers:
+                topic = f"{HUMANS}/{body}/{self._name}"
+                self._publishers[body] = self._node.create_publisher(self._kind, topic, QOS)
+            if make and self._publishers[body].get_subscription_count():
+                self._publishers[body].publish(make())
 
 
 def _states(header: Header, poses: Poses, frames: Callable[[], Floats]) -> JointState:

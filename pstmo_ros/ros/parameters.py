@@ -103,7 +103,7 @@ ABOUT = {
     "target_frame": About("Frame of all outputs, by tf2 at each stamp; empty keeps the camera's."),
     "transform_wait_s": About("Seconds to wait for a transform to target_frame.", 0, 1),
     "publish_tf": About("Broadcast body_<id> and its joints on /tf (needs tf2_msgs)."),
-    "rep155": About("Publish /humans/bodies/tracked and each body's joint_states (needs hri_msgs)."),
+    "rep155": About("Publish /humans/bodies/tracked, each body's joint_states and skeleton2d (needs hri_msgs)."),
     "marker_lifetime_s": About(
         "Seconds after which RViz removes markers that are not renewed; 0 keeps them.", 0, 3600, True
     ),

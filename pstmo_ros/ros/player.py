@@ -21,6 +21,7 @@ from std_msgs.msg import Header
 from pstmo_ros.formats import Source, read
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.parameters import About, Parameters
+from pstmo_ros.ros.spin import end_in_peace
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "two_people.npz"
 STAMPS = ("now", "recorded")
@@ -132,6 +133,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"player: {e}", file=sys.stderr)
         return 1
     finally:
+        end_in_peace()
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

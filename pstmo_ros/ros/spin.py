@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import traceback
 from typing import Any
 
@@ -29,6 +30,11 @@ def spin(node: Any) -> None:
                 node.get_logger().error(f"refused: {e}")
             else:
                 node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+
+
+def end_in_peace() -> None:
+    """Let no second interrupt cut the ending short: `ros2 launch` adds its own to the terminal's Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _executor() -> Any:

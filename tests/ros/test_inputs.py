@@ -6,6 +6,7 @@ import rclpy
 import yaml
 from geometry_msgs.msg import PoseArray
 
+from pstmo_ros.adapters.people import person_id
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
@@ -52,10 +53,12 @@ def send_bodies(graph, detector, msg, recording, topic):
 
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 @pytest.mark.parametrize(("kind", "topic"), [("hri", "/humans/bodies/tracked"), ("auto", "/keypoints")])
-def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes, kind, topic):
+def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes, capfd, kind, topic):
     recording = detections.scene(camera)
     msg = classes("hri_msgs")
-    graph.start(bundle, activate=False, keypoints_type=kind)
+    tracked = []
+    graph.node.create_subscription(msg.IdsList, "/humans/bodies/tracked", lambda m: tracked.append(list(m.ids)), 10)
+    graph.start(bundle, activate=False, keypoints_type=kind, rep155=True)
     graph.node.destroy_publisher(graph.keypoints)
     activate(graph)
     graph.until(graph.camera_info.get_subscription_count)
@@ -67,6 +70,11 @@ def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes,
     for t, message in enumerate(graph.got["skeletons"][:FRAMES]):
         np.testing.assert_allclose(arrays(message)[1], expected.poses_m[t], atol=2e-4)
     assert graph.got["skeletons"][FRAMES].height == 0
+    if kind == "hri":  # nobody's bodies are listed twice
+        graph.until(lambda: tracked and not tracked[-1])
+        assert tracked == [["anna", "bert"], []]
+        assert not graph.node.count_publishers(f"/humans/bodies/p{person_id('anna')}/skeleton2d")
+        assert capfd.readouterr().err.count("are the detector's, and are not sent again") == 1
     assert graph.change_state("deactivate")
     assert not graph.node.count_subscribers("/humans/bodies/anna/skeleton2d"), "an inactive node listens to nothing"
 

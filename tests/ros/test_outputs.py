@@ -11,11 +11,15 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Header
 
-from pstmo_ros.core import skeleton
+from pstmo_ros.adapters.detectors import from_hri
+from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.layouts import to_model_joints
 from pstmo_ros.core.orientation import ANGLES, joint_angles, orientations
+from pstmo_ros.core.types import Frame2D
 from pstmo_ros.ros import bodies, messages
 from tests.conftest import record, walker
-from tests.ros.conftest import arrays
+from tests.ros import detections
+from tests.ros.conftest import arrays, stamps
 from tests.ros.interfaces import NO_COMPILER
 from tests.ros.test_messages import pose
 
@@ -86,6 +90,7 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
     tf = listen(graph, classes("tf2_msgs").TFMessage, "/tf")
     tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
     states = listen(graph, JointState, "/humans/bodies/p2/joint_states")
+    seen = listen(graph, classes("hri_msgs").Skeleton2D, "/humans/bodies/p2/skeleton2d")
     graph.start(bundle, publish_tf=True, rep155=True)
     graph.until(
         lambda: graph.lifter.count_subscribers("/tf") and graph.lifter.count_subscribers("/humans/bodies/tracked")
@@ -100,11 +105,37 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
     graph.until(lambda: graph.node.count_publishers("/humans/bodies/p2/joint_states"))
     graph.spin(0.3)
     graph.lift(recording, [2])
-    graph.until(lambda: states)
+    graph.until(lambda: states and seen)
     assert states[-1].name == [f"{name}_p2" for name in ANGLES]
+    wrist, neck = seen[-1].skeleton[7], seen[-1].skeleton[1]
+    sent = recording.keypoints[2, 1, :, :2] / recording.size_px
+    np.testing.assert_allclose([wrist.x, wrist.y], sent[skeleton.index("left_wrist")], atol=1e-5)
+    np.testing.assert_allclose([neck.x, neck.y], sent[skeleton.index("thorax")], atol=1e-5)
+    assert stamps(seen)[-1] == recording.stamps_ns[2]
     recording.keypoints[3:, 1] = np.nan
     graph.lift(recording, [3])
     graph.until(lambda: not graph.node.count_publishers("/humans/bodies/p2/joint_states"))
+    assert stamps(seen)[-1] == recording.stamps_ns[2], "a body that is hidden has no keypoints"
+    assert graph.node.count_publishers("/humans/bodies/p2/skeleton2d"), "but is still tracked"
+
+
+@pytest.mark.parametrize("kind", ["yolo", "hri", "openpose"])
+def test_skeleton2d_is_what_the_detector_saw(classes, camera, kind):
+    recording = detections.scene(camera)
+    layout, msg = {"yolo": "coco_17", "hri": "hri_18", "openpose": "openpose_18"}[kind], classes("hri_msgs")
+    points = detections.points(recording, 0, layout).astype(np.float32)
+    points[1, layouts.get(layout).joints.index("left_ear")] = np.nan
+    scores = np.isfinite(points[..., 0]).astype(np.float32) * 0.5
+    frame = Frame2D(5, recording.size_px, layout, points, scores)
+    made = {str(row): bodies.skeleton2d(Header(), frame, row, msg.Skeleton2D, msg.NormalizedPointOfInterest2D)
+            for row in (0, 1)}  # fmt: skip
+    back = from_hri(5, made, recording.size_px)
+    before, after = (to_model_joints(layouts.get(f.layout), f.keypoints_px, f.scores) for f in (frame, back))
+    np.testing.assert_allclose(after[0], before[0], atol=1e-3)
+    np.testing.assert_allclose(after[1], before[1])
+    (ear, nose) = (made["1"].skeleton[k] for k in (16, 0))
+    assert (ear.x, ear.y, ear.c) == (0, 0, 0)
+    assert (nose.x * recording.size_px[0], nose.c) == (pytest.approx(points[1, 0, 0], abs=1e-3), 0.5)
 
 
 class Buffer:

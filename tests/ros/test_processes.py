@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -36,6 +37,9 @@ def lifter(bundle):
 
 
 def end(process, how):
+    """As Ctrl-C under `ros2 launch` does it: the terminal asks, and launch asks again."""
+    process.send_signal(how)
+    time.sleep(0.02)
     process.send_signal(how)
     output, _ = process.communicate(timeout=20)
     return output
