@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from copy import copy
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -40,9 +41,10 @@ Size = tuple[int, int]
 OnKeypoints = Callable[[Header, Callable[[Size], Frame2D]], None]
 
 
-def overridable() -> QoSOverridingOptions:
-    """Lets users set a topic's QoS by parameters, qos_overrides.TOPIC.subscription.depth and the like."""
-    return QoSOverridingOptions.with_default_policies()
+def overridable(qos: QoSProfile) -> dict[str, Any]:
+    """A topic's QoS that users may change by parameters, qos_overrides.TOPIC.subscription.depth and the like."""
+    # A copy: rclpy changes the profile that it is given, and the next topic is to have its own.
+    return {"qos_profile": copy(qos), "qos_overriding_options": QoSOverridingOptions.with_default_policies()}
 
 
 class KeypointInput:
@@ -105,7 +107,7 @@ class KeypointInput:
                 self._on_keypoints(message.header, lambda size_px: adapter(message, self._layout, size_px))
 
         self._subscriptions.append(
-            self._node.create_subscription(kind, topic, callback, INPUT_QOS, qos_overriding_options=overridable())
+            self._node.create_subscription(kind, topic, callback=callback, **overridable(INPUT_QOS))
         )
 
     def _forget(self) -> None:

@@ -32,7 +32,7 @@ from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
-from pstmo_ros.ros.spin import end_in_peace, spin, to_ros_log
+from pstmo_ros.ros.spin import end_in_peace, said, spin, to_ros_log
 from pstmo_ros.ros.target_frame import NoTransform, TargetFrame
 from pstmo_ros.ros.worker import Worker
 
@@ -82,6 +82,7 @@ class Lifter(LifecycleNode):
         self._stop_listening()
         super().destroy_node()
 
+    @said
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             config = self._declared.read()
@@ -112,12 +113,13 @@ class Lifter(LifecycleNode):
         self.get_logger().info(", ".join(f"{name} {value}" for name, value in about.items()))
         return super().on_configure(state)
 
+    @said
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._lifter.tracks.clear()
         self._calibration.forget_clock()
         self._worker = Worker(self._lift, self._config.max_delay_s)
         self._camera_info = self.create_subscription(
-            CameraInfo, "camera_info", self._calibration.take, INPUT_QOS, qos_overriding_options=overridable()
+            CameraInfo, "camera_info", callback=self._calibration.take, **overridable(INPUT_QOS)
         )
         self._keypoints.start()
         self._diagnostics.active = True

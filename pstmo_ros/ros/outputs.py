@@ -71,9 +71,7 @@ class Outputs:
             self._rep155.close()
 
     def _add(self, topic: str, kind: Any, make: Make, qos: QoSProfile = QOS) -> None:
-        options = overridable()
-        publisher = self._node.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=options)
-        self._topics.append((publisher, make))
+        self._topics.append((self._node.create_lifecycle_publisher(kind, topic, **overridable(qos)), make))
 
 
 class _Rep155:
@@ -86,7 +84,7 @@ class _Rep155:
         self._skeleton2d = partial(
             bodies.skeleton2d, kind=message_class(HRI_BODY, HRI_SOURCE), point=message_class(HRI_POINT, HRI_SOURCE)
         )
-        self._tracked = node.create_lifecycle_publisher(self._ids, HRI_TOPIC, QOS, qos_overriding_options=overridable())
+        self._tracked = node.create_lifecycle_publisher(self._ids, HRI_TOPIC, **overridable(QOS))
         self._states = _BodyTopics(node, "joint_states", JointState)
         self._keypoints = _BodyTopics(node, "skeleton2d", message_class(HRI_BODY, HRI_SOURCE))
 

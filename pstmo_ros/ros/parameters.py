@@ -11,6 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import HistoryPolicy, ReliabilityPolicy
 
 from pstmo_ros.adapters.detectors import KINDS
 from pstmo_ros.core import layouts
@@ -125,6 +126,11 @@ ABOUT = {
 }
 _PLAIN = ("use_sim_time", "start_type_description_service")  # every node's own
 _QOS = "qos_overrides."
+_QOS_POLICIES: dict[str, tuple[str, ...]] = {
+    "history": tuple(HistoryPolicy.short_keys()),
+    "depth": (),
+    "reliability": tuple(ReliabilityPolicy.short_keys()),
+}
 
 
 class Parameters(Generic[Config]):
@@ -147,7 +153,10 @@ class Parameters(Generic[Config]):
                 self._faults[name] = f"parameter {name}: {given[name].value!r}; {about[name].expected(value)}"
                 node.declare_parameter(name, value, descriptor, ignore_override=True)
         for name in given:
-            if name not in (*about, *_PLAIN) and not name.startswith(_QOS):
+            if name.startswith(_QOS):
+                if fault := _qos_fault(name, given[name].value):
+                    self._faults[name] = fault
+            elif name not in (*about, *_PLAIN):
                 self._faults[name] = f"parameter {name} is unknown; {nearest(name, self.names)}"
         node.add_post_set_parameters_callback(self._forgive)
 
@@ -160,6 +169,21 @@ class Parameters(Generic[Config]):
     def _forgive(self, parameters: list[Parameter]) -> None:
         for parameter in parameters:
             self._faults.pop(parameter.name, None)
+
+
+def _qos_fault(name: str, value: Any) -> str:
+    """What is wrong with a QoS override, which rclpy would ignore or fail at without saying why; empty when fine."""
+    *_, side, policy = name.split(".")
+    if side not in ("publisher", "subscription") or policy not in _QOS_POLICIES:
+        return (
+            f"parameter {name} is unknown; give {_QOS}/TOPIC.publisher or .subscription, "
+            f"and one of .{', .'.join(_QOS_POLICIES)}"
+        )
+    choices = _QOS_POLICIES[policy]
+    if not choices:
+        fine = isinstance(value, int) and value >= 0
+        return "" if fine else f"parameter {name}: {value!r}; give an integer from 0, for example 10"
+    return "" if value in choices else f"parameter {name}: {value!r} is unknown; {nearest(str(value), choices)}"
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

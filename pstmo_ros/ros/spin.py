@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import traceback
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import rclpy
@@ -12,6 +14,7 @@ from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.task import Future
 
+Transition = Callable[[Any, Any], Any]
 WAKE_S = 0.25  # the events executor looks for signals only this often
 
 
@@ -30,6 +33,20 @@ def spin(node: Any) -> None:
                 node.get_logger().error(f"refused: {e}")
             else:
                 node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+
+
+def said(transition: Transition) -> Transition:
+    """A lifecycle transition that says what went wrong in it: rclpy goes on to error processing without a word."""
+
+    @wraps(transition)
+    def transit(node: Any, state: Any) -> Any:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+            raise
+
+    return transit
 
 
 def end_in_peace() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
@@ -19,7 +18,6 @@ from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
 from pstmo_ros.recording import save_recording
 from pstmo_ros.ros import messages
-from pstmo_ros.ros.node import Lifter
 from tests.conftest import record, walker
 from tests.ros.conftest import FRAME, arrays, run_module, stamps
 
@@ -170,6 +168,23 @@ def test_an_engine_that_fails_costs_a_frame_not_the_node(graph, bundle, recordin
     assert capfd.readouterr().err.count("a frame was lost") == 1
 
 
+def test_a_transition_that_fails_says_why_and_the_next_one_succeeds(graph, bundle, recording, capfd, monkeypatch):
+    def no_threads(*_):
+        raise RuntimeError("can't start new thread")
+
+    graph.start(bundle, activate=False)
+    assert graph.change_state("configure")
+    with monkeypatch.context() as machine:
+        machine.setattr("pstmo_ros.ros.node.Worker", no_threads)
+        assert not graph.change_state("activate")
+    assert "can't start new thread" in capfd.readouterr().err
+    assert graph.state() == "unconfigured", "error processing has let go of everything"
+    assert graph.change_state("configure")
+    assert graph.change_state("activate")
+    graph.match()
+    assert arrays(graph.lift(recording, [0])[0])[0] == [1, 2]
+
+
 def test_frames_that_come_twice_or_late_or_without_a_stamp(graph, bundle, recording, capfd):
     graph.start(bundle)
     for t in (0, 1, 1, 3, 2, 2, 4):
@@ -201,24 +216,6 @@ def test_simulated_time_that_stands_still_stops_nothing(graph, bundle, recording
     reported = statuses(graph)
     check(graph.lift(recording, range(30)), expected)
     graph.until(lambda: reported, "diagnostics have a clock of their own")
-
-
-def test_two_lifters_in_one_graph(graph, bundle, recording):
-    graph.start(bundle)
-    values = {"model": str(bundle.path), "engine": "torch", "layout": "h36m_17"}
-    overrides = [Parameter(name, value=value) for name, value in values.items()]
-    other = Lifter(namespace="robot2", parameter_overrides=overrides)
-    graph.executor.add_node(other)
-    try:
-        other.trigger_configure()
-        other.trigger_activate()
-        reported = statuses(graph)
-        graph.until(lambda: graph.node.count_publishers("/robot2/lifter/skeletons"))
-        graph.until(lambda: {s.name for s in reported} == {"lifter: lifting", "robot2/lifter: lifting"})
-        assert arrays(graph.lift(recording, [0])[0])[0] == [1, 2]
-        assert other.count_subscribers("/robot2/keypoints") == 1
-    finally:
-        other.destroy_node()
 
 
 def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):
