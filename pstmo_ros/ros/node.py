@@ -179,6 +179,8 @@ class Lifter(LifecycleNode):
             self._warn(oddity.value, each=oddity in JUMPS)
         if any(o in JUMPS for o in tracks.oddities):
             self._calibration.forget_clock()
+            if self._target and Oddity.WENT_BACK in tracks.oddities:
+                self._target.forget()
         elif apart := self._calibration.clocks_apart(frame.stamp_ns * 1e-9, arrived):
             self._warn(apart, key="clocks")
         states = [tracks.state(i) for i in tracks.person_ids]

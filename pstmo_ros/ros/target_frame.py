@@ -31,7 +31,7 @@ class TargetFrame:
                 f"parameter target_frame is {frame!r}, but tf2_ros is not installed: "
                 "apt install ros-$ROS_DISTRO-tf2-ros-py, or leave target_frame empty"
             ) from None
-        self._frame, self._wait = frame, Duration(nanoseconds=int(wait_s * 1e9))
+        self._node, self._frame, self._wait = node, frame, Duration(nanoseconds=int(wait_s * 1e9))
         self._buffer = tf2_ros.Buffer(node=node)
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._failure = tf2_ros.TransformException
@@ -51,9 +51,14 @@ class TargetFrame:
         moved = [_moved(pose, rotation, np.array([to.x, to.y, to.z])) for pose in poses]
         return Header(stamp=header.stamp, frame_id=self._frame), moved
 
+    def forget(self) -> None:
+        """Time went back: tf2 would refuse what is older than what it knows. Static transforms stay."""
+        self._buffer.clear()
+
     def close(self) -> None:
         """Listen no more."""
         self._listener.unregister()
+        self._node.destroy_service(self._buffer.srv)  # tf2_frames: the next buffer makes its own
 
 
 def _moved(pose: Pose3D, rotation: Floats, translation: Floats) -> Pose3D:
