@@ -7,24 +7,28 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 TYPES = {
-    **{name: str for name in ("model", "engine", "keypoints_type", "layout", "target_frame")},
-    **{"look_ahead_s": float, "publish_tf": bool, "rep155": bool},
+    **{name: str for name in ("model", "engine", "keypoints_type", "keypoints_form", "layout", "target_frame")},
+    **{"look_ahead_s": float, "rectified": bool, "image_size": list[int], "publish_tf": bool, "rep155": bool},
 }
+BELOW_CAMERA = "below_camera"  # where RViz shows people while there is no target_frame
 CONFIG = Path(get_package_share_directory("pstmo_ros")) / "config"
 ARGUMENTS = (
     ("params_file", str(CONFIG / "lifter.yaml"), "Parameters of the lifter; this file is also their manual."),
     ("model", "", "Model name or file; empty takes it from params_file."),
-    ("engine", "", "auto, openvino or torch; empty takes it from params_file."),
+    ("engine", "", "auto, tensorrt, cuda_graphs, openvino or torch; empty takes it from params_file."),
     ("keypoints_type", "", "Messages of the detector, such as yolo; empty takes it from params_file (auto)."),
+    ("keypoints_form", "", "YAML file for keypoints_type generic; empty takes it from params_file."),
     ("layout", "", "Keypoint order of the input, such as coco_17; empty takes it from params_file."),
     ("look_ahead_s", "", "Seconds that each pose waits to be better; empty takes it from params_file."),
+    ("rectified", "", "true where the detector sees the rectified image; empty takes it from params_file."),
+    ("image_size", "", "[width, height] while there is no camera_info; empty takes it from params_file."),
     ("target_frame", "", "Frame of all outputs, such as map; empty takes it from params_file."),
     ("publish_tf", "", "true broadcasts body_<id> on /tf; empty takes it from params_file."),
     ("rep155", "", "true publishes /humans/bodies; empty takes it from params_file."),
@@ -35,14 +39,15 @@ ARGUMENTS = (
     ("autostart", "true", "Configure and activate; false leaves that to a lifecycle manager."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
     ("rviz", "false", "Also start RViz with config/lifter.rviz."),
-    ("camera_frame", "camera_optical_frame", "With rviz: frame_id of the keypoints; RViz shows it upright."),
+    ("camera_frame", "camera_optical_frame", "With rviz: frame_id of the keypoints."),
+    ("fixed_frame", "", "With rviz: the frame to look from; empty takes target_frame, else 1 m below the camera."),
 )
 
 
 def lifter(context: LaunchContext) -> list[LifecycleNode]:
     """The node; arguments left empty do not override the parameter file."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in TYPES}
-    settings = {name: ParameterValue(value, value_type=TYPES[name]) for name, value in given.items() if value}
+    wanted = [name for name in TYPES if LaunchConfiguration(name).perform(context)]
+    settings = {name: ParameterValue(LaunchConfiguration(name), value_type=TYPES[name]) for name in wanted}
     for name in ("use_sim_time", "autostart"):
         settings[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
     return [
@@ -60,14 +65,16 @@ def lifter(context: LaunchContext) -> list[LifecycleNode]:
     ]
 
 
-def rviz() -> GroupAction:
+def rviz(context: LaunchContext) -> list[Node]:
     """RViz, and the frame it shows people in: an optical frame has y down, so they would lie on their side."""
+    frames = [LaunchConfiguration(name).perform(context) for name in ("fixed_frame", "target_frame")]
+    fixed = next((frame for frame in frames if frame), BELOW_CAMERA)
     upright = Node(
         package="tf2_ros",
         executable="static_transform_publisher",
-        name="camera_upright",
+        name=BELOW_CAMERA,
         arguments=[
-            *("--frame-id", LaunchConfiguration("camera_frame"), "--child-frame-id", "camera_upright"),
+            *("--frame-id", LaunchConfiguration("camera_frame"), "--child-frame-id", BELOW_CAMERA, "--y", "1.0"),
             *("--qx", "0.5", "--qy", "-0.5", "--qz", "0.5", "--qw", "0.5"),
         ],
     )
@@ -76,12 +83,13 @@ def rviz() -> GroupAction:
         executable="rviz2",
         name="rviz2",
         namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", str(CONFIG / "lifter.rviz")],
+        arguments=["-d", str(CONFIG / "lifter.rviz"), "-f", fixed],
         parameters=[{"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}],
     )
-    return GroupAction([upright, viewer], condition=IfCondition(LaunchConfiguration("rviz")))
+    return [upright, viewer] if fixed == BELOW_CAMERA else [viewer]
 
 
 def generate_launch_description() -> LaunchDescription:
     declared = [DeclareLaunchArgument(n, default_value=default, description=about) for n, default, about in ARGUMENTS]
-    return LaunchDescription([*declared, OpaqueFunction(function=lifter), rviz()])
+    viewer = OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz")))
+    return LaunchDescription([*declared, OpaqueFunction(function=lifter), viewer])

@@ -1,15 +1,25 @@
 """The launch file, where ROS 2's launch is installed (it is not among the wheels)."""
 
+import contextlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import parameter_value_to_python
+from sensor_msgs.msg import PointCloud2
+
+from pstmo_ros.recording import save_recording
+from tests.conftest import record, walker
 
 ROOT = Path(__file__).parents[2]
-pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS 2 installation, not as wheels")
+WHY = "launch and launch_ros come with a ROS 2 installation, not as wheels"
+pytest.importorskip("launch_ros", reason=WHY)
+launch = pytest.importorskip("launch", reason=WHY)
 
 _LAUNCH = """
 import sys
@@ -31,35 +41,74 @@ def prefix(tmp_path, monkeypatch):
     (share / "ament_index/resource_index/packages").mkdir(parents=True)
     (share / "ament_index/resource_index/packages/pstmo_ros").touch()
     (share / "pstmo_ros").mkdir()
-    (share / "pstmo_ros/config").symlink_to(ROOT / "config")
-    executable = tmp_path / "lib/pstmo_ros/lifter"
-    executable.parent.mkdir(parents=True)
-    executable.write_text(f"#!{sys.executable}\nfrom pstmo_ros.ros.node import main\nmain()\n")
-    executable.chmod(0o755)
-    import os
-
+    for folder in ("config", "launch"):
+        (share / "pstmo_ros" / folder).symlink_to(ROOT / folder)
+    (tmp_path / "lib/pstmo_ros").mkdir(parents=True)
+    for name, module in {"lifter": "node", "player": "player"}.items():
+        executable = tmp_path / "lib/pstmo_ros" / name
+        executable.write_text(f"#!{sys.executable}\nfrom pstmo_ros.ros.{module} import main\nmain()\n")
+        executable.chmod(0o755)
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ.get('AMENT_PREFIX_PATH', '')}")
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{os.environ.get('PYTHONPATH', '')}")
 
 
+@contextlib.contextmanager
+def launched(name, *arguments):
+    """A launch file at work; it ends as Ctrl-C ends it, and each of its processes ends cleanly."""
+    command = [sys.executable, "-c", _LAUNCH, ROOT / "launch" / name, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        log, _ = process.communicate(timeout=30)
+    assert "process has finished cleanly" in log
+    assert "process has died" not in log
+
+
 def test_one_command_gives_an_active_node(graph, prefix, bundle):
     arguments = [f"model:={bundle.path}", "engine:=torch", "layout:=h36m_17", "keypoints:=/detector/people"]
-    command = [sys.executable, "-c", _LAUNCH, ROOT / "launch/lifter.launch.py", *arguments, "namespace:=robot"]
-    launched = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
+    with launched("lifter.launch.py", *arguments, "namespace:=robot", "image_size:=[640, 480]", "look_ahead_s:=0.2"):
         graph.until(lambda: graph.node.count_subscribers("/detector/people"), "the lifter did not become active")
         assert graph.node.count_publishers("/robot/lifter/skeletons")
-    finally:
-        launched.send_signal(signal.SIGINT)
-        log, _ = launched.communicate(timeout=30)
-    assert "process has finished cleanly" in log
+        names = ["layout", "image_size", "look_ahead_s", "rectified"]
+        values = graph.call(GetParameters, "/robot/lifter/get_parameters", GetParameters.Request(names=names), 6).values
+        assert [parameter_value_to_python(v) for v in values] == ["h36m_17", [640, 480], 0.2, False]
 
 
-def test_every_argument_says_what_it_is_for(prefix):
-    spec = importlib.util.spec_from_file_location("lifter_launch", ROOT / "launch/lifter.launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    arguments = {a.name: a for a in module.generate_launch_description().get_launch_arguments()}
+def test_the_demo_plays_any_recording_by_any_name(graph, prefix, bundle, camera, tmp_path):
+    save_recording(tmp_path / "walk.npz", record([walker(0.4)], camera))
+    got = []
+    graph.node.create_subscription(PointCloud2, "/robot/lifter/skeletons", got.append, 10)
+    arguments = [f"model:={bundle.path}", "engine:=torch", "layout:=h36m_17", f"file:={tmp_path / 'walk.npz'}"]
+    with launched("demo.launch.py", *arguments, "namespace:=robot", "keypoints:=people", "camera_frame:=eye"):
+        graph.until(lambda: got)
+        assert graph.node.count_publishers("/robot/people")
+    assert (got[0].height, got[0].header.frame_id) == (1, "eye")
+
+
+@pytest.mark.parametrize("name", ["lifter", "demo"])
+def test_every_argument_says_what_it_is_for(prefix, name):
+    source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(ROOT / f"launch/{name}.launch.py"))
+    context = launch.LaunchContext()
+    arguments = {a.name: a for a in source.get_launch_description(context).get_launch_arguments()}
     asked = {"params_file", "model", "engine", "keypoints", "camera_info", "rviz", "use_sim_time", "namespace"}
     assert asked <= set(arguments)
     assert all(a.description for a in arguments.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "frame"), [({}, "below_camera"), ({"target_frame": "map"}, "map"), ({"fixed_frame": "odom"}, "odom")]
+)
+def test_rviz_looks_from_where_people_stand_upright(prefix, arguments, frame):
+    spec = importlib.util.spec_from_file_location("lifter_launch", ROOT / "launch/lifter.launch.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = launch.LaunchContext()
+    context.launch_configurations.update({"fixed_frame": "", "target_frame": "", "namespace": ""} | arguments)
+    *upright, viewer = module.rviz(context)
+    given = [launch.utilities.perform_substitutions(context, part) for part in viewer.cmd[1:5]]
+    assert given[::2] == ["-d", "-f"]
+    assert Path(given[1]).exists()
+    assert given[3] == frame
+    assert len(upright) == (frame == "below_camera"), "the camera stands upright only where nobody says how it stands"
