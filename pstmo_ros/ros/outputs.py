@@ -75,39 +75,41 @@ class Outputs:
 
 
 class _Rep155:
-    """Who is there, and topics for each body. Poses come from the worker's thread, keypoints from the executor's."""
+    """Who is there, and each body's topics until it has left. Poses come from the worker's thread, keypoints do not."""
 
     def __init__(self, node: Any, listens_to: Callable[[], Sequence[str]]) -> None:
         """ValueError where hri_msgs is not installed."""
         self._node, self._listens_to = node, listens_to
-        self._ids = message_class(HRI_IDS, HRI_SOURCE)
-        self._skeleton2d = partial(
-            bodies.skeleton2d, kind=message_class(HRI_BODY, HRI_SOURCE), point=message_class(HRI_POINT, HRI_SOURCE)
-        )
+        self._ids, body = message_class(HRI_IDS, HRI_SOURCE), message_class(HRI_BODY, HRI_SOURCE)
+        self._skeleton2d = partial(bodies.skeleton2d, kind=body, point=message_class(HRI_POINT, HRI_SOURCE))
         self._tracked = node.create_lifecycle_publisher(self._ids, HRI_TOPIC, **overridable(QOS))
         self._states = _BodyTopics(node, "joint_states", JointState)
-        self._keypoints = _BodyTopics(node, "skeleton2d", message_class(HRI_BODY, HRI_SOURCE))
-
-    def publish(self, header: Header, poses: Poses, frames: Callable[[], Floats]) -> None:
-        ids = [bodies.body_id(pose.person_id) for pose in poses]
-        if self._tracked.get_subscription_count() and not self._is_input():
-            self._tracked.publish(self._ids(header=header, ids=ids))
-        states = [
-            partial(lambda p: bodies.joint_states(header, poses[p : p + 1], frames()[p : p + 1]), p)
-            for p in range(len(poses))
-        ]
-        self._states.publish(dict(zip(ids, states, strict=True)))
+        self._keypoints = _BodyTopics(node, "skeleton2d", body)
+        self._present: tuple[str, ...] = ()
 
     def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
+        """Those who have not left, hidden ones too, and the keypoints of those whom the frame shows."""
+        self._present = tuple(bodies.body_id(i) for i in tracks.person_ids)
         if self._is_input():
             return
-        seen = {i: partial(self._skeleton2d, header, frame, row) for i, row in tracks.rows.items()}
-        self._keypoints.publish({bodies.body_id(i): seen.get(i) for i in tracks.person_ids})
+        if self._tracked.get_subscription_count():
+            self._tracked.publish(self._ids(header=header, ids=self._present))
+        seen = {bodies.body_id(i): partial(self._skeleton2d, header, frame, row) for i, row in tracks.rows.items()}
+        self._keypoints.publish(self._present, seen)
+
+    def publish(self, header: Header, poses: Poses, frames: Callable[[], Floats]) -> None:
+        """Everyone's joint states."""
+
+        def states(p: int) -> JointState:
+            return bodies.joint_states(header, poses[p : p + 1], frames()[p : p + 1])
+
+        made = {bodies.body_id(pose.person_id): partial(states, p) for p, pose in enumerate(poses)}
+        self._states.publish((*self._present, *made), made)
 
     def close(self) -> None:
         self._node.destroy_lifecycle_publisher(self._tracked)
-        self._states.publish({})
-        self._keypoints.publish({})
+        self._states.publish((), {})
+        self._keypoints.publish((), {})
 
     def _is_input(self) -> bool:
         """Whether the detector itself sends these topics: nobody's bodies are then listed twice."""
@@ -128,15 +130,16 @@ class _BodyTopics:
         self._node, self._name, self._kind = node, name, kind
         self._publishers: dict[str, Any] = {}
 
-    def publish(self, present: Mapping[str, Callable[[], Any] | None]) -> None:
-        """present: who is there, and what makes their message, if there is one now. Others' topics end."""
+    def publish(self, present: Sequence[str], made: Mapping[str, Callable[[], Any]]) -> None:
+        """present: whose topics there are, others' end; made: what makes the message of those who have one now."""
         for gone in [body for body in self._publishers if body not in present]:
             self._node.destroy_publisher(self._publishers.pop(gone))
-        for body, make in present.items():
+        for body in present:
             if body not in self._publishers:
                 topic = f"{HUMANS}/{body}/{self._name}"
                 self._publishers[body] = self._node.create_publisher(self._kind, topic, QOS)
-            if make and self._publishers[body].get_subscription_count():
+        for body, make in made.items():
+            if body in self._publishers and self._publishers[body].get_subscription_count():
                 self._publishers[body].publish(make())
 
 

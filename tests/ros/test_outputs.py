@@ -92,7 +92,7 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
     tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
     states = listen(graph, JointState, "/humans/bodies/p2/joint_states")
     seen = listen(graph, classes("hri_msgs").Skeleton2D, "/humans/bodies/p2/skeleton2d")
-    graph.start(bundle, publish_tf=True, rep155=True)
+    graph.start(bundle, publish_tf=True, rep155=True, tracks__max_coast_s=0.03)
     graph.until(
         lambda: graph.lifter.count_subscribers("/tf") and graph.lifter.count_subscribers("/humans/bodies/tracked")
     )
@@ -115,9 +115,14 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
     assert stamps(seen)[-1] == recording.stamps_ns[2]
     recording.keypoints[3:, 1] = np.nan
     graph.lift(recording, [3])
-    graph.until(lambda: not graph.node.count_publishers("/humans/bodies/p2/joint_states"))
+    graph.spin(0.3)
     assert stamps(seen)[-1] == recording.stamps_ns[2], "a body that is hidden has no keypoints"
-    assert graph.node.count_publishers("/humans/bodies/p2/skeleton2d"), "but is still tracked"
+    assert list(tracked[-1].ids) == ["p1", "p2"], "but is still tracked, so that nobody lets go of it"
+    assert all(graph.node.count_publishers(f"/humans/bodies/p2/{name}") for name in ("joint_states", "skeleton2d"))
+    graph.lift(recording, [5])
+    graph.until(lambda: list(tracked[-1].ids) == ["p1"])
+    for name in ("joint_states", "skeleton2d"):
+        graph.until(lambda n=name: not graph.node.count_publishers(f"/humans/bodies/p2/{n}"))
 
 
 @pytest.mark.parametrize("kind", ["yolo", "hri", "openpose"])
