@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.bundle import save_bundle
+from pstmo_ros.core.bundle import load, save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.engines import model_path
 from tests.training.dataset_files import dhp_arrays, write_dhp, write_h36m
 from training import pretrain
 from training.batches import BatchConfig
@@ -92,14 +93,24 @@ def test_stage_two_starts_where_stage_one_ended(tmp_path):
         torch.testing.assert_close(model[name], encoder[name], atol=1e-6, rtol=0)
 
 
-def test_the_realtime_configuration_trains(tmp_path):
-    small = ["model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
-    config = load_config(FinetuneConfig, ROOT / "config/training/realtime.yaml", [*small, f"run={tmp_path}"])
-    bundle = train(dataclasses.replace(config, out=str(tmp_path / "realtime.safetensors")))
+@pytest.mark.parametrize("name", ["realtime", "accurate"])
+def test_the_bundled_models_configurations_train(name, tmp_path):
+    small = ["init=", "model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
+    config = load_config(FinetuneConfig, ROOT / f"config/training/{name}.yaml", [*small, f"run={tmp_path}"])
+    bundle = train(dataclasses.replace(config, out=str(tmp_path / "model.safetensors")))
     assert bundle.normalization == "rays"
-    assert bundle.config.centred
-    assert set(bundle.metadata["training"]["validation_mpjpe_mm"]) == {"zero_look_ahead", "any_look_ahead"}
+    longest = bundle.config.longest_look_ahead_s
+    assert set(bundle.metadata["training"]["validation_mpjpe_mm"]) == {
+        f"look_ahead_{longest * share:.2f}_s" for share in (0, 0.25, 1)
+    }
     assert "mocap.cs.cmu.edu" in bundle.metadata["training"]["licence"]
+
+
+def test_the_bundled_model_answers_at_every_look_ahead_with_deviations():
+    bundle = load(model_path("realtime"))
+    assert bundle.config.dial
+    assert bundle.config.uncertainty
+    assert bundle.at(bundle.config.longest_look_ahead_s).model(torch.from_numpy(bundle.golden_x)).shape[1:] == (17, 4)
 
 
 def test_human36m_trains_with_the_papers_schedule(tmp_path):
