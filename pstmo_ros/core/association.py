@@ -1,11 +1,12 @@
-"""Who is who: people in a new frame -> the tracks they continue, by keypoint similarity, motion and the detector's ids.
+"""Who is who: people in a new frame -> the tracks they continue, by motion, keypoint similarity and the detector's ids.
 
-T tracks, P people.
+A person moves in the image as a whole: a Kalman filter of constant velocity follows the place and the size of the body,
+and says how uncertain both are after a while out of sight. T tracks, P people. Distances are in body sizes.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,53 +18,84 @@ from pstmo_ros.core.types import Floats
 # Standard deviations of COCO's annotators by joint, as a share of the square root of a person's area.
 _COCO_SIGMA = {"hip": 0.107, "knee": 0.087, "ankle": 0.089, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062}
 # Joints that layouts derive from those: means of hips and shoulders, the nose (0.026) and the eyes (0.025).
-_OTHER_SIGMA = {"pelvis": 0.107, "spine": 0.093, "thorax": 0.079, "neck_nose": 0.026, "head_top": 0.025}
-_SIGMA = np.array([({**_COCO_SIGMA, **_OTHER_SIGMA})[name.split("_", 1)[-1] if j in skeleton.LIMBS else name]
-                   for j, name in enumerate(skeleton.JOINTS)])  # fmt: skip
+_OTHER_SIGMA = {"pelvis": 0.107, "spine": 0.093, "thorax": 0.079, "neck_nose": 0.05, "head_top": 0.05}
+# How much a joint says about where the whole body is: limbs swing.
+_SWINGS = {"knee": 0.2, "ankle": 0.1, "elbow": 0.2, "wrist": 0.1}
+_PARTS = [name.split("_", 1)[-1] if j in skeleton.LIMBS else name for j, name in enumerate(skeleton.JOINTS)]
+_SIGMA = np.array([({**_COCO_SIGMA, **_OTHER_SIGMA})[part] for part in _PARTS])
+_RIGID = np.array([_SWINGS.get(part, 1.0) for part in _PARTS])
 _AREA_SHARE = 0.6  # square root of a standing person's area, as a share of their height
-_DRIFT_PER_S = 0.25  # how far people stray from their predicted path, in shares of the same root
-_TRUST = 0.5  # what a detector's id is worth beside a similarity in [0, 1]
+_TOLERANCE = 2 * _SIGMA * _AREA_SHARE
+
+# Variances by column: x and y in body sizes, and the logarithm of the size.
+_MEASURED = np.square([0.025, 0.025, 0.08])
+_PUSHED_PER_S3 = np.square(
+    [0.3, 0.3, 0.05]
+)  # people accelerate as white noise would, by half a metre per second in 1 s
+_FIRST_SPEED = np.square([1.5, 1.5, 0.3])  # of somebody who has just appeared, per second
+_SHAPE_TAU_S = 0.15
+_STIFF = 0.05  # body sizes
+_SURE = 3.0  # standard deviations; farther off is a turn that the filter must follow at once
+
+_TAIL = 4.0  # degrees of freedom of Student's t: people do leap, and detectors slip
+_GATE = 13.0  # log-likelihood, above that of the least likely that still continues a track
+_SHAPE_WORTH = 2.0  # times the logarithm of the similarity
+_HIDDEN_COST = 2.0  # whoever was in view a frame ago is likelier to be seen than who was not
+_TRUST = 6.0  # what a detector's id is worth
 _NEAR, _NEAR_PER_S = 0.5, 0.5  # an id names the same person within this many body sizes of the prediction
-_SPEED_TAU_S = 0.3
+
+Complexes = npt.NDArray[np.complexfloating]  # places in the image, x + iy
 
 
 class Motion:
-    """Where a person's joints are in the image, and how the body moves there: constant velocity, pixels per second."""
+    """Where a person is in the image, how the body moves there, and its shape.
+
+    Rows of ``state`` (5, 3): place, speed per second, and the variances of place, of both together and of speed;
+    columns: x and y in pixels and the logarithm of the size in pixels. Variances are relative to the size.
+    shape (17,): joints from the place, in sizes, NaN for those never seen.
+    """
 
     def __init__(self, stamp_ns: int, joints_px: Floats) -> None:
-        self.stamp_ns, self.joints_px = stamp_ns, joints_px.astype(np.float64)
-        self._velocity = np.zeros(2)
-        self._updates = 0
+        size, place = float(extent(joints_px)), np.nanmean(joints_px.astype(np.float64), 0)
+        zero = np.zeros(3)
+        self.stamp_ns = stamp_ns
+        self.state = np.stack([np.append(place, np.log(size)), zero, _MEASURED, zero, _FIRST_SPEED])
+        self.shape = _complex(joints_px - place) / size
 
     def predict(self, stamp_ns: int) -> Floats:
         """Joints (17, 2) px at a stamp; NaN for those never seen."""
-        return self.joints_px + self._velocity * (stamp_ns - self.stamp_ns) * 1e-9
+        state = _predicted([self], stamp_ns)[0]
+        return state[0, :2] + np.exp(state[0, 2]) * np.stack([self.shape.real, self.shape.imag], -1)
 
-    def drift(self, stamp_ns: int) -> float:
-        """How uncertain the prediction is, as a share of the body's root area."""
-        gap_s = abs(stamp_ns - self.stamp_ns) * 1e-9
-        return gap_s * (_DRIFT_PER_S if self._updates > 1 else 4 * _DRIFT_PER_S)
 
-    def update(self, stamp_ns: int, joints_px: Floats) -> None:
-        """Take newer joints (17, 2) px in, NaN where unseen; an unseen joint moves along with the body."""
-        dt = (stamp_ns - self.stamp_ns) * 1e-9
-        moved = joints_px - self.joints_px
-        both = np.isfinite(moved[:, 0])
-        predicted = self.predict(stamp_ns)
-        if both.any():
-            self._updates += 1
-            gain = max(1 / self._updates, 1 - math.exp(-dt / _SPEED_TAU_S))
-            self._velocity = self._velocity + gain * (_middle(moved[both]) / dt - self._velocity)
-        self.joints_px = np.where(np.isnan(joints_px), predicted, joints_px)
-        self.stamp_ns = stamp_ns
+def follow(motions: Sequence[Motion], stamp_ns: int, joints_px: Floats) -> None:
+    """Take everyone's newer joints (T, 17, 2) px in, NaN where unseen; an unseen joint moves along with the body."""
+    if not motions:
+        return
+    state, shape = _predicted(motions, stamp_ns), np.stack([m.shape for m in motions])
+    off, now = _fit(state, shape, joints_px)
+    leap = np.square(off / _SURE) / (state[:, 2] + _MEASURED)
+    state[:, 2:] *= np.maximum(1, leap.mean(-1))[:, None, None]
+    gain = state[:, 2:4] / (state[:, 2:3] + _MEASURED)
+    step = gain * off[:, None]
+    step[..., :2] *= np.exp(state[:, :1, 2:])
+    state[:, :2] += step
+    state[:, 4] -= gain[:, 1] * state[:, 3]
+    state[:, 2:4] *= 1 - gain[:, :1]
+    dt = np.array([stamp_ns - m.stamp_ns for m in motions])[:, None] * 1e-9
+    # Only what no move and no scale explains is a change of shape: else size and shape would drift apart.
+    changed = np.where(np.isnan(shape), now, shape + (1 - np.exp(-dt / _SHAPE_TAU_S)) * (now - shape))
+    shape = np.where(np.isnan(now), shape, changed)
+    for t, motion in enumerate(motions):
+        motion.stamp_ns, motion.state, motion.shape = stamp_ns, state[t], shape[t]
 
 
 def associate(
-    motions: list[Motion],
-    track_ids: list[int],
+    motions: Sequence[Motion],
+    track_ids: Sequence[int],
     stamp_ns: int,
     people_px: Floats,
-    person_ids: list[int] | None,
+    person_ids: Sequence[int] | None,
     min_similarity: float,
 ) -> dict[int, int]:
     """Which person continues which track: person index -> track index; people without an entry are new.
@@ -73,28 +105,31 @@ def associate(
     """
     if not motions or not len(people_px):
         return {}
-    predicted = np.stack([m.predict(stamp_ns) for m in motions])
-    gaps_s = np.array([abs(stamp_ns - m.stamp_ns) * 1e-9 for m in motions])
-    apart, size = _apart(predicted, people_px)
-    worth = similarity(apart, size, np.array([m.drift(stamp_ns) for m in motions]))
-    worth[worth < min_similarity] = 0
+    state, shape = _predicted(motions, stamp_ns)[:, None], np.stack([m.shape for m in motions])[:, None]
+    off, now = _fit(state, shape, people_px[None])
+    alike = similarity(abs(now - shape))
+    seen_ns = np.array([m.stamp_ns for m in motions])
+    variance = state[..., 2, :] + _MEASURED
+    surprise = (np.square(off) / variance).sum(-1)
+    unlikely = (_TAIL + 3) / 2 * np.log1p(surprise / _TAIL) + np.log(variance / _MEASURED).sum(-1) / 2
+    worth = _GATE - unlikely + _SHAPE_WORTH * np.log(np.maximum(alike, 1e-3))
+    worth -= _HIDDEN_COST * (seen_ns < seen_ns.max())[:, None]
+    worth = np.where(alike < min_similarity, 0, np.maximum(worth, 0))
     if person_ids is not None:
-        same = np.equal.outer(track_ids, person_ids)
-        near = np.nan_to_num(_median(apart) / size) <= (_NEAR + _NEAR_PER_S * gaps_s)[:, None]
-        worth += _TRUST * (same & near)
+        gap_s = abs(stamp_ns - seen_ns) * 1e-9
+        near = np.linalg.norm(off[..., :2], axis=-1) <= (_NEAR + _NEAR_PER_S * gap_s)[:, None]
+        worth += _TRUST * (np.equal.outer(track_ids, person_ids) & near)
     rows, columns = linear_sum_assignment(-worth)
     return {int(p): int(t) for t, p in zip(rows, columns, strict=True) if worth[t, p] > 0}
 
 
-def similarity(apart_px: Floats, size_px: Floats, drift: Floats) -> Floats:
-    """Object keypoint similarity (COCO) in [0, 1]: (T, P, 17) px NaN where unseen, (T, P) px, (T,) -> (T, P).
+def similarity(apart: Floats) -> Floats:
+    """Object keypoint similarity (COCO) in [0, 1] of joints that far apart, in body sizes: (..., 17) -> (...).
 
-    ``drift`` widens every joint's tolerance for predictions that reach far.
+    NaN where unseen; 0 where nothing is seen.
     """
-    tolerance = (2 * _SIGMA) ** 2 + np.square(drift)[:, None, None]
-    seen = np.isfinite(apart_px)
-    scale = np.square(_AREA_SHARE * size_px)[..., None]
-    alike = np.where(seen, np.exp(-np.square(np.where(seen, apart_px, 0)) / (2 * scale * tolerance)), 0)
+    seen = np.isfinite(apart)
+    alike = np.exp(-np.square(np.where(seen, apart, np.inf) / _TOLERANCE) / 2)
     return alike.sum(-1) / np.maximum(seen.sum(-1), 1)
 
 
@@ -105,19 +140,46 @@ def extent(joints_px: Floats) -> Floats:
     return np.maximum(spans.max(-1), 1.0)
 
 
-def _apart(tracks_px: Floats, people_px: Floats) -> tuple[Floats, Floats]:
-    """Joint distances (T, P, 17) px, and the larger of both sizes (T, P) px."""
-    apart = np.linalg.norm(tracks_px[:, None] - people_px[None], axis=-1)
-    return apart, np.maximum.outer(extent(tracks_px), extent(people_px))
+def _predicted(motions: Sequence[Motion], stamp_ns: int) -> Floats:
+    """States (T, 5, 3) of everyone at a stamp, before or after their own."""
+    state = np.stack([m.state for m in motions])
+    dt = np.array([stamp_ns - m.stamp_ns for m in motions])[:, None] * 1e-9
+    place, speed, var, both, var_speed = state.swapaxes(0, 1)
+    pushed = _PUSHED_PER_S3 * abs(dt)
+    return np.stack(
+        [
+            place + speed * dt,
+            speed,
+            var + 2 * both * dt + var_speed * dt**2 + pushed * dt**2 / 3,
+            both + var_speed * dt + pushed * dt / 2,
+            var_speed + pushed,
+        ],
+        1,
+    )
 
 
-def _middle(moved: Floats) -> Floats:
-    """Median of (M, 2) by column; numpy's own takes five times as long on so few."""
-    return np.sort(moved, 0)[len(moved) // 2]
+def _fit(state: Floats, shape: Complexes, joints_px: Floats) -> tuple[Floats, Complexes]:
+    """How far joints are from where a body is expected, and their shape once they are moved and scaled there.
+
+    States (..., 5, 3), shapes (..., 17), joints (..., 17, 2) px -> x and y in body sizes and the logarithm of how much
+    larger, (..., 3), 0 where no joint is shared; and shapes (..., 17), NaN where unseen.
+    """
+    place, size = _complex(state[..., 0, :2])[..., None], np.exp(state[..., 0, 2:])
+    joints = (_complex(joints_px) - place) / size
+    apart = joints - shape
+    shared = ~np.isnan(apart)
+    weight = _RIGID * shared
+    total = np.maximum(weight.sum(-1, keepdims=True), 1e-9)
+    a, apart = np.where(shared, shape, 0), np.where(shared, apart, 0)
+    middle = (weight * a).sum(-1, keepdims=True) / total
+    moved = (weight * apart).sum(-1, keepdims=True) / total
+    a = a - middle
+    weighted, stiff = weight * a.conj(), total * _STIFF**2  # few joints do not say how large somebody is
+    larger = (weighted * apart).sum(-1, keepdims=True).real / ((weighted * a).sum(-1, keepdims=True).real + stiff)
+    scale = np.maximum(1 + larger, 0.1)
+    return np.concatenate([moved.real, moved.imag, np.log(scale)], -1), (joints - moved - middle) / scale + middle
 
 
-def _median(apart: Floats) -> npt.NDArray[np.floating]:
-    """Median over the joints that were seen; NaN where none is shared."""
-    ordered = np.sort(apart, -1)  # NaN goes last
-    middle = np.maximum(np.isfinite(apart).sum(-1) - 1, 0) // 2
-    return np.take_along_axis(ordered, middle[..., None], -1)[..., 0]
+def _complex(points: Floats) -> Complexes:
+    """Points (..., 2) as x + iy (...): NaN where either is."""
+    return points[..., 0] + 1j * points[..., 1]

@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from pstmo_ros.core import layouts
-from pstmo_ros.core.association import Motion, associate, extent
+from pstmo_ros.core.association import Motion, associate, extent, follow
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.types import Floats, Frame2D
 from pstmo_ros.core.velocity import Velocity
@@ -113,11 +113,12 @@ class Tracks:
         self._move_to(frame.stamp_ns)
         assert self._newest_ns is not None
 
-        for p, track in self._continued(frame, joints, self._present(frame, scores)):
+        continued = self._continued(frame, joints, self._present(frame, scores))
+        newer = [(p, t.motion) for p, t in continued if frame.stamp_ns > t.motion.stamp_ns]
+        follow([m for _, m in newer], frame.stamp_ns, joints[[p for p, _ in newer]])
+        for p, track in continued:
             self.rows[track.person_id] = p
             track.history.add(frame.stamp_ns, joints[p])
-            if frame.stamp_ns > track.motion.stamp_ns:
-                track.motion.update(frame.stamp_ns, joints[p])
             self._pending.append(Due(track, track.person_id, frame.stamp_ns, joints[p], scores[p]))
         return self._due(self._newest_ns - self._look_ahead_ns)
 
