@@ -5,18 +5,16 @@
 IN: .npz (see pstmo_ros.recording), a rosbag2, or detectors' JSON (OpenPose, AlphaPose, MMPose, RTMLib), which needs
 --rate and --size. OUT, by its ending:
 
-.npz  stamps_ns (T,), person_ids (T, P), poses_m (T, P, 17, 3) in the camera frame, poses_root_m (T, P, 17, 3) relative
-      to the pelvis, scores (T, P, 17); NaN (and id -1) where there is nobody
+.npz  the fields of ``pstmo_ros.recording.Lifted``
 .csv  one row per person and frame          .bvh  a file per person: OUT_ID.bvh, bones of constant length
-.mp4  keypoints beside skeletons            no ending: a rosbag2 of keypoints, camera_info and skeletons
-Without a camera, .csv, .bvh and .mp4 hold the poses relative to the pelvis.
+.mp4  keypoints beside skeletons            .mcap, or no ending: a rosbag2 of keypoints, camera_info and skeletons
+Without a camera, all but .npz hold the poses relative to the pelvis.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,25 +26,14 @@ from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
-from pstmo_ros.core.types import Floats, Pose3D
+from pstmo_ros.core.types import Pose3D
 from pstmo_ros.engines import CHOICES, EngineError, load_engine, model_path
 from pstmo_ros.formats import add_source_options, read, source_from
 from pstmo_ros.formats.bvh import write_bvh
 from pstmo_ros.formats.tables import write_csv
-from pstmo_ros.recording import Recording
+from pstmo_ros.recording import Lifted, Recording
 
 VIDEO_FPS = 10.0
-
-
-@dataclass(frozen=True)
-class Lifted:
-    """Poses of a recording: T frames, up to P people; see the module's OUT."""
-
-    stamps_ns: npt.NDArray[np.int64]
-    person_ids: npt.NDArray[np.int64]
-    poses_m: Floats
-    poses_root_m: Floats
-    scores: Floats
 
 
 def lift(recording: Recording, lifter: PoseLifter, progress: bool = False) -> Lifted:
@@ -57,14 +44,17 @@ def lift(recording: Recording, lifter: PoseLifter, progress: bool = False) -> Li
     rows = list(at.values())
     shape = (len(rows), max(map(len, rows), default=0))
     ids = np.full(shape, -1, np.int64)
-    poses, roots = (np.full((*shape, skeleton.J, 3), np.nan, np.float32) for _ in range(2))
-    scores = np.zeros((*shape, skeleton.J), np.float32)
+    poses, roots, velocities = (np.full((*shape, skeleton.J, 3), np.nan, np.float32) for _ in range(3))
+    std, scores = np.full((*shape, skeleton.J), np.nan, np.float32), np.zeros((*shape, skeleton.J), np.float32)
     for t, row in enumerate(rows):
         for p, pose in enumerate(row):
             ids[t, p], roots[t, p], scores[t, p] = pose.person_id, pose.root_relative_m, pose.scores
+            velocities[t, p] = pose.velocity_m_s
             if pose.position_m is not None:
                 poses[t, p] = pose.position_m
-    return Lifted(np.fromiter(at, np.int64, len(at)), ids, poses, roots, scores)
+            if pose.std_m is not None:
+                std[t, p] = pose.std_m
+    return Lifted(np.fromiter(at, np.int64, len(at)), ids, poses, roots, scores, velocities, std)
 
 
 def _poses(recording: Recording, lifter: PoseLifter, progress: bool) -> Iterator[Pose3D]:
@@ -76,15 +66,10 @@ def _poses(recording: Recording, lifter: PoseLifter, progress: bool) -> Iterator
 def writer(output: str) -> Callable[[Path, Recording, Lifted], None]:
     """What writes a file of that name. ValueError names the endings that are known."""
     suffix = Path(output).suffix
-    writers = {".npz": _npz, ".csv": _csv, ".bvh": _bvh, ".mp4": _video, "": _bag}
+    writers = {".npz": _npz, ".csv": _csv, ".bvh": _bvh, ".mp4": _video, ".mcap": _bag, "": _bag}
     if suffix not in writers:
         raise ValueError(f"output {output!r}: ending {suffix!r} is unknown; {nearest(suffix, [*writers])}")
     return writers[suffix]
-
-
-def _shown(lifted: Lifted) -> Floats:
-    """Poses in the camera frame, or about the pelvis in a recording without a camera."""
-    return lifted.poses_m if np.isfinite(lifted.poses_m).any() else lifted.poses_root_m
 
 
 def _npz(path: Path, recording: Recording, lifted: Lifted) -> None:
@@ -92,12 +77,12 @@ def _npz(path: Path, recording: Recording, lifted: Lifted) -> None:
 
 
 def _csv(path: Path, recording: Recording, lifted: Lifted) -> None:
-    write_csv(path, lifted.stamps_ns, lifted.person_ids, _shown(lifted), lifted.scores)
+    write_csv(path, lifted)
 
 
 def _bvh(path: Path, recording: Recording, lifted: Lifted) -> None:
     """One file per person, from their first pose to their last, at even steps; gaps are bridged in straight lines."""
-    poses, period_ns = _shown(lifted), float(np.median(np.diff(lifted.stamps_ns)) if len(lifted.stamps_ns) > 1 else 1e9)
+    poses, period_ns = lifted.shown_m, float(np.median(np.diff(lifted.stamps_ns)) if len(lifted.stamps_ns) > 1 else 1e9)
     for person in np.unique(lifted.person_ids[lifted.person_ids >= 0]).tolist():
         mine = (lifted.person_ids == person) & np.isfinite(poses).all((-1, -2))
         t, p = np.nonzero(mine)
@@ -113,13 +98,13 @@ def _bvh(path: Path, recording: Recording, lifted: Lifted) -> None:
 def _bag(path: Path, recording: Recording, lifted: Lifted) -> None:
     from pstmo_ros.formats.rosbag import write_bag
 
-    write_bag(path, recording, lifted.person_ids, lifted.poses_m, lifted.scores)
+    write_bag(path, recording, lifted)
 
 
 def _video(path: Path, recording: Recording, lifted: Lifted) -> None:
     from pstmo_ros.render import ScenePicture, write_video
 
-    poses, layout = _shown(lifted), layouts.get(recording.layout)
+    poses, layout = lifted.shown_m, layouts.get(recording.layout)
     seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
     shown = np.searchsorted(seconds, np.arange(0, seconds[-1] + 1e-6, 1 / VIDEO_FPS))
     picture = ScenePicture(recording.size_px, poses.reshape(-1, 3), path.stem)

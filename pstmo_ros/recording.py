@@ -1,4 +1,4 @@
-"""A recording of 2D keypoints: the npz file that ``lift`` reads, ``player`` plays and the evaluation writes."""
+"""A recording of 2D keypoints, the npz file that ``lift`` reads and ``player`` plays; and its lifted poses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats, Frame2D
 
+CAMERA_FRAME = "camera_optical_frame"  # where a recording does not say
 _FIELDS = {
     "keypoints": "(T, P, J, 3) pixels and score",
     "stamps_ns": "(T,) integer nanoseconds",
@@ -31,6 +32,7 @@ class Recording:
     stamps_ns: (T,) int64. person_ids: (T, P) int64, or None when the detector gave none.
     camera: None when the recording has no camera_matrix.
     truth_m: (T, P, 17, 3) metres in the camera frame where it is known (samples), else None.
+    frame_id: of the camera's optical frame.
     """
 
     keypoints: Floats
@@ -40,6 +42,7 @@ class Recording:
     person_ids: npt.NDArray[np.int64] | None = None
     camera: Camera | None = None
     truth_m: Floats | None = None
+    frame_id: str = CAMERA_FRAME
 
     def frames(self) -> Iterator[Frame2D]:
         """The recording frame by frame; people of whom nothing was seen are left out, as a detector would."""
@@ -70,7 +73,30 @@ class Recording:
         )
 
 
-def from_frames(frames: Sequence[Frame2D], camera: Camera | None) -> Recording:
+@dataclass(frozen=True)
+class Lifted:
+    """Poses of a recording: T frames, up to P people; NaN, and id -1, where there is nobody.
+
+    stamps_ns (T,), person_ids (T, P), poses_m (T, P, 17, 3) in the camera frame, NaN without a camera; poses_root_m
+    (T, P, 17, 3) relative to the pelvis; scores (T, P, 17); velocities_m_s (T, P, 17, 3) of ``shown_m``, NaN at a
+    person's first pose; std_m (T, P, 17), NaN from a model that does not say.
+    """
+
+    stamps_ns: npt.NDArray[np.int64]
+    person_ids: npt.NDArray[np.int64]
+    poses_m: Floats
+    poses_root_m: Floats
+    scores: Floats
+    velocities_m_s: Floats
+    std_m: Floats
+
+    @property
+    def shown_m(self) -> Floats:
+        """Poses in the camera frame, or about the pelvis in a recording without a camera, (T, P, 17, 3)."""
+        return self.poses_m if np.isfinite(self.poses_m).any() else self.poses_root_m
+
+
+def from_frames(frames: Sequence[Frame2D], camera: Camera | None, frame_id: str = CAMERA_FRAME) -> Recording:
     """Frames of one layout and image size as a recording; ids are kept when everybody in every frame has one."""
     if not frames:
         raise ValueError("a recording needs at least one frame")
@@ -86,7 +112,7 @@ def from_frames(frames: Sequence[Frame2D], camera: Camera | None) -> Recording:
             ids[t, :people] = frame.person_ids
     known = all(f.person_ids is not None for f in frames if len(f.scores))
     stamps = np.array([f.stamp_ns for f in frames], np.int64)
-    return Recording(keypoints, stamps, size, layout.name, ids if known else None, camera)
+    return Recording(keypoints, stamps, size, layout.name, ids if known else None, camera, frame_id=frame_id)
 
 
 def load_recording(path: str | Path) -> Recording:
@@ -134,6 +160,7 @@ def load_recording(path: str | Path) -> Recording:
         None if ids is None else ids.astype(np.int64),
         camera,
         data.get("truth_m"),
+        str(data.get("frame_id", CAMERA_FRAME)),
     )
 
 
@@ -145,6 +172,7 @@ def save_recording(path: str | Path, recording: Recording) -> None:
         "stamps_ns": r.stamps_ns,
         "image_size": np.array(r.size_px),
         "layout": np.array(r.layout),
+        "frame_id": np.array(r.frame_id),
     }
     if r.person_ids is not None:
         data["person_ids"] = r.person_ids

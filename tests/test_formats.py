@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from rosbags.highlevel import AnyReader
 
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.camera import Camera
@@ -27,7 +28,8 @@ KNOWN = Source(rate_hz=RATE_HZ, size_px=(640, 480))
 
 @pytest.fixture
 def recording(camera):
-    return record([walker(0.5), walker(0.5, offset_m=(1.0, 5.0))], camera)
+    people = [walker(0.5), walker(0.5, offset_m=(1.0, 5.0))]
+    return dataclasses.replace(record(people, camera), frame_id="left_eye")
 
 
 @pytest.fixture
@@ -130,23 +132,40 @@ def test_each_fault_of_json_is_named(tmp_path, text, source, message):
         read(tmp_path / "a.json", source)
 
 
-def test_a_bag_gives_back_the_recording_and_holds_the_skeletons(tmp_path, recording, lifted):
-    writer("bag")(tmp_path / "bag", recording, lifted)
-    back = read(tmp_path / "bag", Source(layout="h36m_17"))
+@pytest.mark.parametrize("name", ["bag", "one.mcap"])
+def test_a_bag_gives_back_the_recording_and_holds_the_skeletons(tmp_path, recording, lifted, name):
+    lifted.std_m[:] = 0.05
+    writer(name)(tmp_path / name, recording, lifted)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    back = read(tmp_path / name, Source(layout="h36m_17"))
     np.testing.assert_array_equal(back.stamps_ns, recording.stamps_ns)
     np.testing.assert_array_equal(back.person_ids, recording.person_ids)
     np.testing.assert_allclose(back.keypoints, recording.keypoints)
-    assert back.camera == recording.camera
-    from rosbags.highlevel import AnyReader
-
-    with AnyReader([tmp_path / "bag"]) as bag:
-        skeletons = [c for c in bag.connections if c.topic == "/lifter/skeletons"]
-        messages = [bag.deserialize(data, c.msgtype) for c, _, data in bag.messages(skeletons)]
+    assert (back.camera, back.frame_id) == (recording.camera, "left_eye")
+    messages = _skeletons(tmp_path / name)
     assert [(m.height, m.width) for m in messages] == [(2, 17)] * len(recording.stamps_ns)
-    last = np.frombuffer(messages[-1].data, np.float32).reshape(2, 17, -1)[..., :3]
-    np.testing.assert_array_equal(last, lifted.poses_m[-1])
+    assert {m.header.frame_id for m in messages} == {"left_eye"}
+    values = np.moveaxis(np.frombuffer(messages[-1].data, np.float32).reshape(2, 17, -1), -1, 0)
+    last = {field.name: column for field, column in zip(messages[-1].fields, values, strict=True)}
+    np.testing.assert_array_equal(np.stack([last[n] for n in "xyz"], -1), lifted.poses_m[-1])
+    np.testing.assert_array_equal(np.stack([last["v" + n] for n in "xyz"], -1), lifted.velocities_m_s[-1])
+    np.testing.assert_allclose(last["std"], 0.05)
     with pytest.raises(ValueError, match="exists already"):
-        write_bag(tmp_path / "bag", recording, lifted.person_ids, lifted.poses_m, lifted.scores)
+        write_bag(tmp_path / name, recording, lifted)
+
+
+def test_skeletons_of_a_bag_without_a_camera_are_about_the_pelvis_and_say_so(tmp_path, recording, lifted):
+    lifted.poses_m[:] = np.nan
+    writer("bag")(tmp_path / "bag", dataclasses.replace(recording, camera=None), lifted)
+    message = _skeletons(tmp_path / "bag")[-1]
+    assert message.header.frame_id == "left_eye_root_relative"
+    assert np.frombuffer(message.data, np.float32)[:3] == pytest.approx([0, 0, 0])
+
+
+def _skeletons(path):
+    with AnyReader([path]) as bag:
+        chosen = [c for c in bag.connections if c.topic == "/lifter/skeletons"]
+        return [bag.deserialize(data, c.msgtype) for c, _, data in bag.messages(chosen)]
 
 
 def test_a_bag_keeps_a_fisheye_camera(tmp_path, recording, lifted):
@@ -204,6 +223,10 @@ def test_csv_has_a_row_for_each_person_and_frame(tmp_path, recording, lifted):
     assert rows[0]["person_id"] == "1"
     wrist = [float(rows[0][f"left_wrist_{axis}"]) for axis in "xyz"]
     np.testing.assert_allclose(wrist, lifted.poses_m[0, 0, skeleton.index("left_wrist")], rtol=1e-5)
+    assert float(rows[-1]["left_wrist_vx"]) == pytest.approx(
+        lifted.velocities_m_s[-1, 1, skeleton.index("left_wrist"), 0], rel=1e-5
+    )
+    assert rows[-1]["left_wrist_std"] == "nan", "from a model that does not say"
 
 
 def test_lift_films_a_recording(tmp_path, bundle, recording):

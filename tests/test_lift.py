@@ -5,10 +5,12 @@ import sys
 import numpy as np
 import pytest
 
+from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
-from pstmo_ros.engines import load_engine
+from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.engines import load_engine, model_path
 from pstmo_ros.lift import lift
-from pstmo_ros.recording import load_recording, save_recording
+from pstmo_ros.recording import Lifted, load_recording, save_recording
 from tests.conftest import record, walker
 
 
@@ -45,6 +47,21 @@ def test_look_ahead_shows_the_model_the_future(bundle, recording):
     assert np.abs(now.poses_root_m[10] - later.poses_root_m[10]).max() > 1e-4
 
 
+def test_velocities_are_those_of_the_poses(bundle, recording):
+    lifter = PoseLifter(bundle, load_engine(bundle, "torch"), LifterConfig(smoothing=SmoothingConfig(enabled=False)))
+    lifted = lift(recording, lifter)
+    assert np.isnan(lifted.velocities_m_s[0]).all()
+    moved = (lifted.poses_m[-1] - lifted.poses_m[10]) / ((lifted.stamps_ns[-1] - lifted.stamps_ns[10]) / 1e9)
+    across = np.nanmean(lifted.velocities_m_s[10:], 0)[..., :2]  # depth of an untrained model is noise
+    np.testing.assert_allclose(across, moved[..., :2], atol=0.2)
+
+
+def test_a_model_that_knows_how_sure_it_is_says_so(bundle, recording):
+    assert np.isnan(lift(recording, _lifter(bundle)).std_m).all(), "a model without"
+    std_m = lift(recording, _lifter(bundles.load(model_path("realtime")))).std_m
+    assert ((std_m > 0) & (std_m < 1)).all()
+
+
 def test_someone_who_is_not_there_yet_is_nan_with_id_minus_one(bundle, recording):
     recording.keypoints[:20, 1] = np.nan
     lifted = lift(recording, _lifter(bundle))
@@ -66,7 +83,7 @@ def test_command_line(bundle, recording, tmp_path):
     ]
     subprocess.run([*command, "--engine", "torch"], check=True, capture_output=True)
     with np.load(tmp_path / "out.npz") as out:
-        assert set(out.files) == {"stamps_ns", "person_ids", "poses_m", "poses_root_m", "scores"}
+        assert set(out.files) == {f.name for f in dataclasses.fields(Lifted)}
         assert out["poses_m"].shape == (50, 2, 17, 3)
 
 

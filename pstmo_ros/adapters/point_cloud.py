@@ -18,6 +18,7 @@ SKELETON_POINT = np.dtype(
     + [("person_id", "<i4")]
     + [(name, "<f4") for name in ("vx", "vy", "vz", "std")]
 )
+ROOT_RELATIVE = "_root_relative"  # frame_id suffix of poses about the pelvis, sent while no camera is known
 KEYPOINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("score", "<f4"), ("person_id", "<i4")])
 _FORM = "x, y, score float32 in pixels, optional person_id int32; height = people, width = joints"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from pstmo_ros.adapters import KeypointsError, stamp_ns
 from pstmo_ros.adapters.camera_info import camera_from, image_size
 from pstmo_ros.adapters.detectors import DETECTORS, HRI_BODY, HRI_IDS, Detector, HriBodies, from_hri, of_form
 from pstmo_ros.adapters.forms import load_form
-from pstmo_ros.adapters.point_cloud import KEYPOINT, SKELETON_POINT
+from pstmo_ros.adapters.point_cloud import KEYPOINT, ROOT_RELATIVE, SKELETON_POINT
 from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.types import Floats, Frame2D
+from pstmo_ros.core.types import Frame2D
 from pstmo_ros.formats import Source
-from pstmo_ros.recording import Recording, from_frames
+from pstmo_ros.recording import CAMERA_FRAME, Lifted, Recording, from_frames
 
 SKELETONS, KEYPOINTS, CAMERA_INFO = "/lifter/skeletons", "/keypoints", "/camera_info"
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -43,7 +44,7 @@ def _read(path: Path, bag: Any, source: Source) -> Recording:
     form = of_form(load_form(source.form)) if source.form else None
     known = {d.type: d for d in (*DETECTORS.values(), *([form] if form else []))}
     info = _topic(path, bag, source.camera_info, {_CAMERA_INFO}, CAMERA_INFO, required=False)
-    camera, size = _camera(bag, info, source)
+    camera, size, frame_id = _camera(bag, info, source)
     if min(size) <= 0:
         raise ValueError(f"{path}: has no camera_info, so the image size is unknown; give size")
     ours = {form.type} if form else {*known, HRI_IDS}
@@ -59,7 +60,7 @@ def _read(path: Path, bag: Any, source: Source) -> Recording:
         raise ValueError(f"{path}, {topic}: {e}") from None
     if not frames:
         raise ValueError(f"{path}: {topic} has no messages")
-    return from_frames(sorted(frames, key=lambda f: f.stamp_ns), camera)
+    return from_frames(sorted(frames, key=lambda f: f.stamp_ns), camera, frame_id)
 
 
 def _frames(
@@ -104,39 +105,50 @@ def _topic(path: Path, bag: Any, name: str, types: set[str], usual: str, require
     return fitting[0] if fitting else ""
 
 
-def _camera(bag: Any, topic: str, source: Source) -> tuple[Camera | None, tuple[int, int]]:
+def _camera(bag: Any, topic: str, source: Source) -> tuple[Camera | None, tuple[int, int], str]:
     if not topic:
-        return None, source.size_px
+        return None, source.size_px, CAMERA_FRAME
     for connection, _, data in bag.messages([c for c in bag.connections if c.topic == topic]):
         message = bag.deserialize(data, connection.msgtype)
-        return camera_from(message), image_size(message)
-    return None, source.size_px
+        return camera_from(message), image_size(message), message.header.frame_id
+    return None, source.size_px, CAMERA_FRAME
 
 
-def write_bag(
-    path: str | Path, recording: Recording, ids: npt.NDArray[np.int64], poses_m: Floats, scores: Floats
-) -> None:
-    """The recording and its poses (T, P, 17, 3) metres, ids (T, P), scores (T, P, 17) as the node's topics."""
+def write_bag(path: str | Path, recording: Recording, lifted: Lifted) -> None:
+    """The recording and its poses as the node's topics: a folder (sqlite3), or one file if the name ends in .mcap."""
     path = Path(path)
     if path.exists():
         raise ValueError(f"{path} exists already; a bag is never overwritten: give another name")
-    typesys, rosbag2 = _library("rosbags.typesys"), _library("rosbags.rosbag2")
+    rosbag2 = _library("rosbags.rosbag2")
+    if path.suffix != ".mcap":
+        with rosbag2.Writer(path, version=9) as bag:
+            _write(bag, recording, lifted)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / path.stem
+        with rosbag2.Writer(whole, version=9, storage_plugin=rosbag2.StoragePlugin.MCAP) as bag:
+            _write(bag, recording, lifted)
+        next(whole.glob("*.mcap")).rename(path)
+
+
+def _write(bag: Any, recording: Recording, lifted: Lifted) -> None:
+    typesys = _library("rosbags.typesys")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
-    with rosbag2.Writer(path, version=9) as bag:
-        cloud = "sensor_msgs/msg/PointCloud2"
-        to = {topic: bag.add_connection(topic, cloud, typestore=store) for topic in (KEYPOINTS, SKELETONS)}
-        if recording.camera is not None:
-            to[CAMERA_INFO] = bag.add_connection(CAMERA_INFO, _CAMERA_INFO, typestore=store)
-        for t, stamp in enumerate(recording.stamps_ns.tolist()):
-            header = _header(store, stamp)
-            messages = {
-                KEYPOINTS: _cloud(store, header, _keypoints(recording, t)),
-                SKELETONS: _cloud(store, header, _skeletons(ids[t], poses_m[t], scores[t])),
-            }
-            if recording.camera is not None:
-                messages[CAMERA_INFO] = _camera_info(store, header, recording.camera)
-            for topic, message in messages.items():
-                bag.write(to[topic], stamp, store.serialize_cdr(message, to[topic].msgtype))
+    cloud, camera, frame_id = "sensor_msgs/msg/PointCloud2", recording.camera, recording.frame_id
+    posed_in = frame_id if camera is not None else frame_id + ROOT_RELATIVE
+    to = {topic: bag.add_connection(topic, cloud, typestore=store) for topic in (KEYPOINTS, SKELETONS)}
+    if camera is not None:
+        to[CAMERA_INFO] = bag.add_connection(CAMERA_INFO, _CAMERA_INFO, typestore=store)
+    for t, stamp in enumerate(recording.stamps_ns.tolist()):
+        header = _header(store, stamp, frame_id)
+        messages = {
+            KEYPOINTS: _cloud(store, header, _keypoints(recording, t)),
+            SKELETONS: _cloud(store, _header(store, stamp, posed_in), _skeletons(lifted, t)),
+        }
+        if camera is not None:
+            messages[CAMERA_INFO] = _camera_info(store, header, camera)
+        for topic, message in messages.items():
+            bag.write(to[topic], stamp, store.serialize_cdr(message, to[topic].msgtype))
 
 
 def _keypoints(recording: Recording, t: int) -> npt.NDArray[np.void]:
@@ -146,19 +158,20 @@ def _keypoints(recording: Recording, t: int) -> npt.NDArray[np.void]:
     return points
 
 
-def _skeletons(ids: npt.NDArray[np.int64], poses_m: Floats, scores: Floats) -> npt.NDArray[np.void]:
+def _skeletons(lifted: Lifted, t: int) -> npt.NDArray[np.void]:
+    ids, poses_m = lifted.person_ids[t], lifted.shown_m[t]
     there = np.flatnonzero((ids >= 0) & np.isfinite(poses_m).all((-1, -2)))
     points = np.empty((len(there), poses_m.shape[1]), SKELETON_POINT)
     points["x"], points["y"], points["z"] = np.moveaxis(poses_m[there], -1, 0)
-    points["score"], points["person_id"] = scores[there], ids[there, None]
-    for unknown in ("vx", "vy", "vz", "std"):  # lift keeps neither
-        points[unknown] = np.nan
+    points["vx"], points["vy"], points["vz"] = np.moveaxis(lifted.velocities_m_s[t, there], -1, 0)
+    points["score"], points["person_id"] = lifted.scores[t, there], ids[there, None]
+    points["std"] = lifted.std_m[t, there]
     return points
 
 
-def _header(store: Any, stamp: int) -> Any:
+def _header(store: Any, stamp: int, frame_id: str) -> Any:
     time = store.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
-    return store.types["std_msgs/msg/Header"](stamp=time, frame_id="camera_optical_frame")
+    return store.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
 
 
 def _cloud(store: Any, header: Any, points: npt.NDArray[np.void]) -> Any:

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.adapters.point_cloud import ROOT_RELATIVE
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter, Windows
@@ -36,7 +37,6 @@ from pstmo_ros.ros.spin import end_in_peace, said, spin, to_ros_log
 from pstmo_ros.ros.target_frame import NoTransform, TargetFrame
 from pstmo_ros.ros.worker import Worker
 
-ROOT_RELATIVE = "_root_relative"  # frame_id suffix of poses about the pelvis, sent while no camera is known
 JUMPS = (Oddity.WENT_BACK, Oddity.WENT_AHEAD)
 
 
