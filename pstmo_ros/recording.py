@@ -152,6 +152,11 @@ def load_recording(path: str | Path) -> Recording:
         camera = Camera.from_matrix(
             data["camera_matrix"], size, data.get("distortion"), str(data.get("lens", "plumb_bob"))
         )
+        if "down" in data:
+            if data["down"].shape != (3,):
+                raise ValueError(f"recording field 'down' has shape {data['down'].shape}; give (x, y, z)")
+            x, y, z = data["down"].tolist()
+            camera = dataclasses.replace(camera, down=(x, y, z))
     return Recording(
         keypoints.astype(np.float32),
         stamps.astype(np.int64),
@@ -180,6 +185,8 @@ def save_recording(path: str | Path, recording: Recording) -> None:
         c = r.camera
         data["camera_matrix"] = np.array([[c.fx, 0, c.cx], [0, c.fy, c.cy], [0, 0, 1]])
         data["distortion"], data["lens"] = np.array(c.distortion), np.array(c.lens)
+        if c.down is not None:
+            data["down"] = np.array(c.down)
     if r.truth_m is not None:
         data["truth_m"] = r.truth_m.astype(np.float32)
     Path(path).parent.mkdir(parents=True, exist_ok=True)

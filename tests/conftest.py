@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 # One thread each: tests run beside other work, and OpenMP threads that wait for a busy core spin.
@@ -14,6 +15,7 @@ import torch
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.bundle import Bundle, save_bundle
 from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.gravity import with_down
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.recording import Recording
@@ -78,3 +80,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         model.head.fc.bias.copy_(torch.from_numpy(standing - standing[skeleton.ROOT]).flatten())
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     return save_bundle(path, model, "rays", {"data": "none: untrained, for tests"}, windows)
+
+
+@pytest.fixture(scope="session")
+def aware(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same model, told where down is."""
+    torch.manual_seed(1)
+    model = STMO(dataclasses.replace(bundle.config, gravity=True))
+    model.head.load_state_dict(bundle.model.head.state_dict())
+    golden = with_down(bundle.golden_x, (0.1, 0.9, 0.2))
+    golden[1, :, -1] = np.nan
+    path = tmp_path_factory.mktemp("model") / "aware.safetensors"
+    return save_bundle(path, model, "rays", {"data": "none: untrained, for tests"}, golden)

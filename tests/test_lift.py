@@ -133,3 +133,13 @@ def test_a_recording_played_again_has_new_people_and_later_stamps(recording):
     assert (np.diff(twice.stamps_ns) == 20_000_000).all()
     assert np.unique(twice.person_ids).tolist() == [1, 2, 4, 5]
     np.testing.assert_array_equal(twice.keypoints[50:], recording.keypoints)
+
+
+def test_where_down_is_survives_the_file(recording, tmp_path):
+    tilted = dataclasses.replace(recording, camera=dataclasses.replace(recording.camera, down=(0.1, 0.9, 0.3)))
+    save_recording(tmp_path / "r.npz", tilted)
+    assert load_recording(tmp_path / "r.npz").camera == tilted.camera
+    with np.load(tmp_path / "r.npz") as file:
+        np.savez(tmp_path / "wrong.npz", **{**file, "down": np.ones(2)})
+    with pytest.raises(ValueError, match=r"'down' has shape \(2,\); give \(x, y, z\)"):
+        load_recording(tmp_path / "wrong.npz")

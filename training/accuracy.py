@@ -34,6 +34,7 @@ from training.mocap import CMU, Mocap, load_mocap
 from training.scores import action_family
 from training.synthesis import record_clip
 
+_PITCHES_DEG = (0, -60, -30, 30, 60)
 _HIDDEN_S = 1.6  # which keypoints are hidden is drawn anew this often
 _UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith(("hip", "knee", "ankle", "pelvis")))
 _ALL = tuple(range(skeleton.J))
@@ -51,6 +52,7 @@ class Condition:
     change: Change | None = None
     pitch_deg: float | None = None
     distance_m: float | None = None
+    gravity_off_deg: float | None = None
     joints: tuple[int, ...] = _ALL
 
 
@@ -83,7 +85,14 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
             Condition("hips too", change=hide(("hip", "knee", "ankle")), joints=_UPPER),
         ],
         "Detector rate, Hz": [Condition(f"{hz / k:.3g}", change=None if k == 1 else every(k)) for k in (1, 2, 3, 5, 6)],
-        "Camera pitch, degrees": [Condition(f"{p:+d}", pitch_deg=p) for p in (0, -60, -30, 30, 60)],
+        "Camera pitch, degrees": [Condition(f"{p:+d}", pitch_deg=p) for p in _PITCHES_DEG],
+        "Where down is, to so many degrees": [
+            Condition("unknown"),
+            *(Condition(f"{d:g}", gravity_off_deg=d) for d in (0.0, 2.0, 5.0, 10.0)),
+        ],
+        "Camera pitch, degrees, when it is known where down is": [
+            Condition(f"{p:+d}", pitch_deg=p, gravity_off_deg=0.0) for p in _PITCHES_DEG
+        ],
         "Distance of the camera, m (people may leave the image)": [
             Condition(f"{d:g}", distance_m=d) for d in (4.0, 1.5, 2.5, 7.0, 10.0)
         ],
@@ -162,7 +171,13 @@ def runs(condition: Condition, lifters: Lifters, mocap: Mocap, clips: Sequence[i
     """Every clip under a condition, each with a lifter of its own."""
     for i in tqdm(clips, desc=condition.name, unit="clip", leave=False, disable=not sys.stderr.isatty()):
         recording = record_clip(
-            mocap, i, layout=condition.layout, seed=seed, pitch_deg=condition.pitch_deg, distance_m=condition.distance_m
+            mocap,
+            i,
+            layout=condition.layout,
+            seed=seed,
+            pitch_deg=condition.pitch_deg,
+            distance_m=condition.distance_m,
+            gravity_off_deg=condition.gravity_off_deg,
         )
         if condition.change is not None:
             recording = condition.change(recording, seed + i)
@@ -218,6 +233,8 @@ def report(bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int, hz: fl
     """The page's tables, one by one."""
     kept: list[Run] = []
     for title, rows in conditions(bundle.config.longest_look_ahead_s, hz).items():
+        if not bundle.config.gravity and any(row.gravity_off_deg is not None for row in rows):
+            continue
         table, base = [], 0.0
         for condition in rows:
             results = list(runs(condition, of_bundle(bundle), mocap, clips, seed))
@@ -259,7 +276,8 @@ def main() -> None:
             f"`python -m training.accuracy {' '.join(sys.argv[1:])}`: {frames} frames of {len(clips)} clips, split "
             f"{args.split}, seed {args.seed}, model sha256 {bundle.sha256}.\n\n"
             "Errors in mm (MPJVE per frame), root as the median of its error in % of its distance; no output filter, "
-            "zero look-ahead unless said, COCO-17 with detector noise. The ratio is to the first row's MPJPE.\n"
+            "zero look-ahead and gravity unknown unless said, COCO-17 with detector noise. The ratio is to the "
+            "first row's MPJPE.\n"
         )
         parts = [head]
         for part in report(bundle, mocap, clips, args.seed, mocap.rate_hz):

@@ -5,12 +5,14 @@ The whole data set stays in the device's memory. B windows, N frames of the mode
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pstmo_ros.core import skeleton
+from pstmo_ros.core import gravity, skeleton
 from pstmo_ros.core.window import WindowSpec
 from training.detector import (
     CameraConfig,
@@ -45,6 +47,7 @@ class BatchConfig:
     """held: windows as a live node meets them, frames beyond a random look-ahead held; False: whole, as the paper's.
 
     zero_look_ahead: with ``held``, the share of windows whose future is held from the target frame on.
+    gravity_known: with the model's ``gravity``, the share of windows that know where down is, to ``gravity_deg``.
     bridged: joints go missing as ``visibility`` says and gaps are bridged as by the node; False: as ``detector`` says.
     """
 
@@ -55,11 +58,16 @@ class BatchConfig:
     held: bool = True
     bridged: bool = False
     visibility: VisibilityConfig = field(default_factory=VisibilityConfig)
+    gravity_known: float = 0.0
+    gravity_deg: float = 2.0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """joints: (B, N, 17, 2) rays, NaN where unseen. poses_m: (B, N, 17, 3), camera axes, relative to the pelvis."""
+    """joints: (B, N, P, 2) rays, NaN where unseen; with gravity its point is the last (core.gravity).
+
+    poses_m: (B, N, 17, 3), camera axes, relative to the pelvis.
+    """
 
     joints: Tensor
     poses_m: Tensor
@@ -98,10 +106,19 @@ class WindowSampler:
         else:
             joints = drop_joints(joints, self.config.detector, self.generator)
         poses = camera - camera[:, :, skeleton.ROOT, None]
-        if not self.config.held:
-            return Batch(joints, poses)
-        held = self._hold(batch)[..., None, None].expand(-1, -1, skeleton.J, 3)
-        return Batch(joints.gather(1, held[..., :2]), poses.gather(1, held))
+        if self.config.held:
+            held = self._hold(batch)[..., None, None].expand(-1, -1, skeleton.J, 3)
+            joints, poses = joints.gather(1, held[..., :2]), poses.gather(1, held)
+        if self.config.gravity_known > 0:
+            joints = torch.cat([joints, self._down(views.rotation).expand(-1, self.spec.frames, 1, 2)], 2)
+        return Batch(joints, poses)
+
+    def _down(self, rotation: Tensor) -> Tensor:
+        """What cameras (camera_from_world (B, 3, 3)) know of where down is, as points (B, 1, 1, 2)."""
+        error = torch.randn(len(rotation), 3, generator=self.generator, device=self.device)
+        down = F.normalize(-rotation[:, :, 2] + math.radians(self.config.gravity_deg) * error, dim=-1)
+        known = self._uniform(len(rotation), 1) < self.config.gravity_known
+        return torch.where(known, gravity.to_point(down), torch.nan)[:, None, None]
 
     def _seen(self, joints: Tensor, inside: Tensor, matrices: Tensor) -> Tensor:
         """Joints (B, N, 17, 2) as the history gives them, of keypoints (B, N, K) that are inside the image or not."""

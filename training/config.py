@@ -81,6 +81,13 @@ class RunConfig:
         for name in ("centred", "refine"):
             if getattr(self.model, name) and self.normalization != "rays":
                 raise ValueError(f"model.{name} needs normalization: rays, not {self.normalization}")
+        if self.model.gravity and self.dataset != "mocap":
+            raise ValueError(f"model.gravity is on, but recordings of {self.dataset} do not say where down is")
+        if self.model.gravity != (self.batches.gravity_known > 0):
+            raise ValueError(
+                f"model.gravity is {str(self.model.gravity).lower()} and batches.gravity_known is "
+                f"{self.batches.gravity_known}; set both, or neither"
+            )
 
 
 def parse_run(cls: type[T], doc: str | None) -> tuple[T, bool]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pstmo_ros.core import skeleton
@@ -130,6 +131,9 @@ def start_from(model: STMO, path: str, normalization: str) -> None:
     weights = bundle.model.state_dict()
     if any_window and "tem.position" in weights:
         weights["tem.position"] = _resampled(weights["tem.position"], bundle.config, model.config)
+    if model.config.gravity and not bundle.config.gravity:
+        first = next(name for name in ("sem.fc_1.weight", "sem.fc.weight") if name in weights)
+        weights[first] = F.pad(weights[first], (0, model.config.features - bundle.config.features))
     model.load_state_dict(weights, strict=False)
 
 
@@ -158,7 +162,8 @@ def predict(model: STMO, joints: Tensor, flip: bool) -> Tensor:
     """Poses (B, 17, 3) m of windows (B, N, 17, 2); with ``flip`` averaged with the mirrored windows', mirrored back."""
     if not flip:
         return model(joints)
-    plain, mirrored = model(torch.cat([joints, flipped(joints, skeleton.MIRROR)])).chunk(2)
+    points = (*skeleton.MIRROR, *range(skeleton.J, model.config.points))  # where down is has no other side
+    plain, mirrored = model(torch.cat([joints, flipped(joints, points)])).chunk(2)
     return (plain + flipped(mirrored, skeleton.MIRROR)) / 2
 
 

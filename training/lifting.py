@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.core.gravity import with_down
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import TrackConfig
@@ -99,8 +100,8 @@ def lift_clips(clips: Sequence[Clip], bundle: Bundle, run: Run, options: WindowO
     generator = None if options.shuffle_seed is None else torch.Generator().manual_seed(options.shuffle_seed)
     poses = []
     for batch in windows.ordered(options.batch):
-        joints = batch.joints if generator is None else _shuffled(batch.joints, generator)
-        poses.append(torch.from_numpy(run(joints.numpy())))
+        joints = (batch.joints if generator is None else _shuffled(batch.joints, generator)).numpy()
+        poses.append(torch.from_numpy(run(with_down(joints, None) if bundle.config.gravity else joints)))
     poses_m = torch.cat(poses)
     poses_m[:, skeleton.ROOT] = 0
     predicted = poses_m.split([len(c.poses_m) for c in clips])
@@ -110,10 +111,11 @@ def lift_clips(clips: Sequence[Clip], bundle: Bundle, run: Run, options: WindowO
 def flip_averaged(run: Run, as_detected_layout: str | None = None) -> Run:
     """The engine's poses averaged with those of the mirrored input, mirrored back (paper section 4.2)."""
     names = layouts.get(as_detected_layout).joints if as_detected_layout else skeleton.JOINTS
-    mirrored = [names.index(skeleton.mirrored_name(n)) for n in names]
+    sides = [names.index(skeleton.mirrored_name(n)) for n in names]
 
     def both(windows: Floats) -> Floats:
         x = torch.from_numpy(windows)
+        mirrored = [*sides, *range(len(sides), x.shape[2])]  # where down is has no other side
         plain, turned = np.split(run(torch.cat([x, flipped(x, mirrored)]).numpy()), 2)
         return (plain + skeleton.mirror(turned)) / 2
 

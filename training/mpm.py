@@ -72,6 +72,8 @@ class MaskedPoseModel(nn.Module):
         super().__init__()
         if not config.tem:
             raise ValueError("model.tem is false; Stage I trains TEM to fill in frames, so leave it in")
+        if config.gravity:
+            raise ValueError("model.gravity is on; Stage I recovers joints alone: leave it to Stage II")
         self.config, self.decoder_depth = config, decoder_depth or max(config.depth - 1, 1)
         width = config.dim // 2
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S
@@ -99,9 +101,8 @@ class MaskedPoseModel(nn.Module):
         """The visible frames only, hidden and missing joints replaced by e_S -> (B, V, d)."""
         at = masks.visible[..., None, None].expand(-1, -1, *joints.shape[2:])
         seen = joints.gather(1, at)
-        return self.tem(
-            self.sem(torch.where(masks.hidden[..., None] | torch.isnan(seen), self.missing_joint, seen)), masks.visible
-        )
+        given = torch.where(masks.hidden[..., None] | torch.isnan(seen), self.missing_joint, seen)
+        return self.tem(self.sem(given.flatten(2)), masks.visible)
 
     def decode(self, tokens: Tensor, visible: Tensor) -> Tensor:
         """Encoded visible frames (B, V, d), e_T in the place of the others -> (B, N, 17, 2)."""

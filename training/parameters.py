@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pstmo_ros.core import skeleton
 from pstmo_ros.core.model import MOFA, STMO
 from pstmo_ros.core.model_config import ModelConfig
 
@@ -100,7 +99,7 @@ def flops(config: ModelConfig) -> int:
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.BatchNorm1d):
             module.register_forward_hook(count)
-    x = torch.zeros(1, config.frames, skeleton.J, 2)
+    x = torch.zeros(1, config.frames, config.points, 2)
     with torch.inference_mode():
         model.forward_all(x) if config.mofa else model(x)
     return total

@@ -5,11 +5,13 @@ The accuracy evaluation and the demo's sample are made here. P people, T frames,
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from pstmo_ros.core import layouts, skeleton
@@ -111,15 +113,26 @@ def record_clip(
     seed: int = 1,
     pitch_deg: float | None = None,
     distance_m: float | None = None,
+    gravity_off_deg: float | None = None,
 ) -> Recording:
     """Clip ``i`` as ``synthesize`` records it; camera, place and noise follow from the seed, ``i`` and the view.
 
-    pitch_deg, distance_m: as ``place_camera``.
+    pitch_deg, distance_m: as ``place_camera``. gravity_off_deg: how far off the camera knows where down is, None for
+    not at all.
     """
     drawn = int(np.random.SeedSequence([seed, i, view]).generate_state(1)[0])
     camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
     pose = place_camera(clip, camera, drawn, pitch_deg, distance_m)
+    if gravity_off_deg is not None:
+        off = Rotation.from_rotvec(math.radians(gravity_off_deg) * _unit_vector(drawn))
+        x, y, z = off.apply(-pose[0][:, 2].numpy()).tolist()
+        camera = dataclasses.replace(camera, down=(x, y, z))
     return synthesize([clip], camera, pose, layout=layout, rate_hz=mocap.rate_hz, detector=detector, seed=drawn)
+
+
+def _unit_vector(seed: int) -> Floats:
+    vector = np.random.default_rng(seed).standard_normal(3)
+    return vector / np.linalg.norm(vector)
 
 
 def place_camera(

@@ -22,7 +22,8 @@ _WIDEST = math.radians(89)  # a fisheye's rays beyond have no x/z that the model
 class Camera:
     """Intrinsics in pixels; lens: a name of LENSES, with its distortion coefficients as ROS orders them.
 
-    A ray is (x/z, y/z) of the points that fall on a pixel, in the camera optical frame.
+    A ray is (x/z, y/z) of the points that fall on a pixel, in the camera optical frame. down: where gravity pulls, in
+    that frame, of any length; None when nobody knows. A level camera's is (0, 1, 0).
     """
 
     width: int
@@ -33,8 +34,11 @@ class Camera:
     cy: float
     distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
     lens: str = "plumb_bob"
+    down: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.down is not None and not 0 < math.hypot(*self.down) < math.inf:
+            raise ValueError(f"down is {self.down}; give a direction in the camera's axes, (0, 1, 0) for a level one")
         if not (self.fx > 0 and self.fy > 0):
             raise ValueError(f"focal length fx={self.fx}, fy={self.fy} is not positive: the camera is not calibrated")
         if self.lens not in LENSES:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pstmo_ros.core import skeleton
+from pstmo_ros.core import gravity, skeleton
 from pstmo_ros.core.centring import Centring
 from pstmo_ros.core.model_config import SEM_KINDS, ModelConfig
 from pstmo_ros.core.refine import Refine
@@ -84,12 +84,12 @@ class StridedLayer(EncoderLayer):
 
 
 class SEM(nn.Module):
-    """Spatial encoding: an MLP block over one frame's joints, (B, N, 17, 2) -> (B, N, d)."""
+    """Spatial encoding: an MLP block over what one frame shows, (B, N, features) -> (B, N, d)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         hidden = 2 * config.dim
-        self.fc_1, self.norm_1 = nn.Linear(2 * skeleton.J, hidden), nn.BatchNorm1d(hidden)
+        self.fc_1, self.norm_1 = nn.Linear(config.features, hidden), nn.BatchNorm1d(hidden)
         # Numbered on through the residual sub-blocks, two layers each.
         self.block_layers = range(1, 2 * config.sem_blocks + 1)
         for k in self.block_layers:
@@ -114,20 +114,20 @@ class SEM(nn.Module):
 
 
 class SEMLinear(nn.Module):
-    """Table 4's "fc": one linear layer over one frame's joints, (B, N, 17, 2) -> (B, N, d)."""
+    """Table 4's "fc": one linear layer over what one frame shows, (B, N, features) -> (B, N, d)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.fc = nn.Linear(2 * skeleton.J, config.dim)
+        self.fc = nn.Linear(config.features, config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(x.flatten(2))
+        return self.fc(x)
 
 
 class SEMTransformer(nn.Module):
     """Table 4's "Transformer": a frame's joints are tokens of d / 17 channels, as in PoseFormer (Zheng et al. 2021).
 
-    (B, N, 17, 2) -> (B, N, d). The paper's figures for it are those of d = 544.
+    (B, N, 17 * 2) -> (B, N, d). The paper's figures for it are those of d = 544.
     """
 
     DEPTH = 3  # gives the paper's parameters and FLOPs
@@ -141,7 +141,7 @@ class SEMTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n = x.shape[:2]
-        x = self.fc(x.flatten(0, 1)) + self.position
+        x = self.fc(x.view(b * n, skeleton.J, 2)) + self.position
         for layer in self.layers:
             x = layer(x)
         return x.reshape(b, n, -1)
@@ -205,6 +205,7 @@ class MOFA(nn.Module):
 class STMO(nn.Module):
     """2D joints of a window -> 3D pose of its target frame, metres, camera axes, relative to the pelvis.
 
+    P points a frame: 17 joints in model coordinates and, with ``config.gravity``, where down is (core.gravity).
     O = 3 coordinates, and with ``config.uncertainty`` a fourth number: the standard deviation of each of them.
     """
 
@@ -230,13 +231,18 @@ class STMO(nn.Module):
         return other
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, N, 17, 2), NaN where a joint is missing -> TEM's output (B, N, d), and the turn to be undone."""
-        x, rotation = (x, None) if self.centring is None else self.centring(x)
-        tokens = self.sem(torch.where(torch.isnan(x), self.missing_joint, x))
+        """(B, N, P, 2), NaN where a point is missing -> TEM's output (B, N, d), and the turn to be undone."""
+        joints = x[:, :, : skeleton.J]
+        joints, rotation = (joints, None) if self.centring is None else self.centring(joints)
+        features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
+        if self.config.gravity:
+            down = gravity.to_vector(x[:, :, skeleton.J])
+            features = torch.cat([features, down if rotation is None else down @ rotation.mT], -1)
+        tokens = self.sem(features)
         return (tokens if self.tem is None else self.tem(tokens)), rotation
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, 17, 2) model coordinates, NaN where a joint is missing -> (B, 17, O) metres."""
+        """(B, N, P, 2), NaN where a point is missing -> (B, 17, O) metres."""
         tokens, rotation = self.encode(x)
         return self._restored(self._target_pose(tokens, x), rotation)[:, 0]
 
@@ -254,7 +260,7 @@ class STMO(nn.Module):
         """Tokens (B, N, d) and what they were made from -> the target frame's pose (B, 1, 17, O)."""
         target = self.config.window.target
         pose = self._read(tokens[:, target : target + 1] if self.mofa is None else self.mofa(tokens), self.head)
-        return pose if self.refine is None else self.refine(pose[:, 0], x[:, target])[:, None]
+        return pose if self.refine is None else self.refine(pose[:, 0], x[:, target, : skeleton.J])[:, None]
 
     def _read(self, tokens: Tensor, head: PoseHead) -> Tensor:
         """Tokens (B, T, d) -> poses (B, T, 17, O)."""

@@ -35,6 +35,7 @@ class ModelConfig:
     dial: bool = False
     look_ahead_frames: int = 0  # with dial: the frame asked for, counted back from the newest, up to N // 2
     uncertainty: bool = False  # a standard deviation for each joint beside its position
+    gravity: bool = False  # ours: the input's last point says where down is (core.gravity)
 
     def __post_init__(self) -> None:
         levels = round(math.log(max(self.frames, 1), 3))
@@ -55,6 +56,8 @@ class ModelConfig:
             raise ValueError("refine and centred are both on; refine compares with uncentred rays, so leave one out")
         if self.dial and (self.mofa or self.refine):
             raise ValueError("dial is on with mofa or refine, which answer for one frame alone; set both to false")
+        if self.gravity and self.sem == "transformer":
+            raise ValueError("gravity is on with sem: transformer, whose tokens are joints; give mlp or fc")
         if self.uncertainty and self.refine:
             raise ValueError("uncertainty and refine are both on; refine moves poses after their deviation is given")
         if not 0 <= self.look_ahead_frames <= (self.frames // 2 if self.dial else 0):
@@ -84,6 +87,16 @@ class ModelConfig:
     def centre(self) -> int:
         """The frame that windows are centred on: the middle one, or with ``dial`` the newest."""
         return self.frames - 1 if self.dial else self.frames // 2
+
+    @property
+    def points(self) -> int:
+        """Points of one frame of the input: the joints and, with ``gravity``, where down is."""
+        return skeleton.J + self.gravity
+
+    @property
+    def features(self) -> int:
+        """Numbers that SEM takes of one frame: two for each joint, three for a direction."""
+        return 2 * skeleton.J + 3 * self.gravity
 
     @property
     def channels(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.gravity import with_down
 from pstmo_ros.core.normalize import normalize
 from pstmo_ros.core.placement import place
 from pstmo_ros.core.smoothing import SmoothingConfig
@@ -46,7 +47,7 @@ class PoseLifter:
     """
 
     def __init__(self, bundle: Bundle, engine: Callable[[Floats], Floats], config: LifterConfig | None = None) -> None:
-        """engine: (B, N, 17, 2) model coordinates -> (B, 17, 3) metres, as pstmo_ros.engines.load_engine gives it.
+        """engine: points (B, N, P, 2) as core.model.STMO's -> (B, 17, 3) metres, as pstmo_ros.engines gives it.
 
         A fourth column, where a model has one, is each joint's standard deviation in metres.
         """
@@ -56,7 +57,7 @@ class PoseLifter:
                 f"the model answers for another look-ahead; load its engine from bundle.at({config.look_ahead_s})"
             )
         self.spec = bundle.config.window
-        self.normalization = bundle.normalization
+        self.normalization, self.takes_gravity = bundle.normalization, bundle.config.gravity
         self.engine = getattr(engine, "infer", engine)  # an engine's call leaves the deviations out
         self.tracks = Tracks(self.spec, config.look_ahead_s, config.tracks, config.smoothing)
 
@@ -77,7 +78,10 @@ class PoseLifter:
         due = windows.due
         if not due:
             return []
-        out = self.engine(normalize(windows.joints_px, windows.size_px, camera, self.normalization))
+        points = normalize(windows.joints_px, windows.size_px, camera, self.normalization)
+        if self.takes_gravity:
+            points = with_down(points, camera.down if camera else None)
+        out = self.engine(points)
         poses, std = out[..., :3], out[..., 3] if out.shape[-1] > 3 else [None] * len(due)
         poses = poses - poses[:, skeleton.ROOT, None]
         roots = self._place(poses, due, camera)

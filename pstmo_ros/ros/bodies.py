@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ def body_id(person_id: int) -> str:
     return f"p{person_id}"
 
 
-def joint_states(header: Header, poses: Sequence[Pose3D], frames: Floats) -> JointState:
+def joint_states(
+    header: Header, poses: Sequence[Pose3D], frames: Floats, name: Callable[[int], str] = body_id
+) -> JointState:
     """~/joint_states: everyone's angles, named as in human_description's URDF (l_elbow_p1); rad."""
     angles = joint_angles(positions_m(poses), frames)
-    names = [f"{angle}_{body_id(pose.person_id)}" for pose in poses for angle in ANGLES]
+    names = [f"{angle}_{name(pose.person_id)}" for pose in poses for angle in ANGLES]
     return JointState(header=header, name=names, position=angles.ravel().tolist())
 
 

@@ -28,6 +28,7 @@ from pstmo_ros.adapters.detectors import (
     of_form,
 )
 from pstmo_ros.adapters.forms import load_form
+from pstmo_ros.adapters.people import person_id
 from pstmo_ros.core import layouts
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.types import Frame2D
@@ -79,6 +80,10 @@ class KeypointInput:
     def topics(self) -> list[str]:
         """What is listened to now."""
         return [s.topic_name for s in self._subscriptions]
+
+    def body(self, person_id: int) -> str | None:
+        """The detector's own name for somebody, where it gives people names (hri)."""
+        return None if self._hri is None else self._hri.names.get(person_id)
 
     def start(self) -> None:
         """Listen."""
@@ -153,10 +158,12 @@ class _Bodies:
         self._class = message_class(HRI_BODY, HRI_SOURCE)
         self._bodies = HriBodies()
         self._subscriptions: dict[str, Any] = {}
+        self.names: dict[int, str] = {}  # of the tracked bodies: their ids, by the number that stands for each
 
     def on_ids(self, message: Any) -> None:
         """The bodies that are now tracked: listen to the new ones, and no longer to those that left."""
         tracked = set(message.ids)
+        self.names = {number: body for body in tracked if (number := person_id(body)) is not None}
         for body in [b for b in self._subscriptions if b not in tracked]:
             self._leave(body)
         for body in sorted(tracked - set(self._subscriptions)):

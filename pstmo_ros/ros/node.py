@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -34,7 +34,7 @@ from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
 from pstmo_ros.ros.spin import end_in_peace, said, spin, to_ros_log
-from pstmo_ros.ros.target_frame import NoTransform, TargetFrame
+from pstmo_ros.ros.transforms import NoTransform, Transforms
 from pstmo_ros.ros.worker import Worker
 
 JUMPS = (Oddity.WENT_BACK, Oddity.WENT_AHEAD)
@@ -64,6 +64,7 @@ class Lifter(LifecycleNode):
         self._camera_info: Any = None  # subscription, while active
         self._worker: Worker[Job] | None = None  # while active
         self._outputs: Outputs | None = None  # while configured
+        self._transforms: Transforms | None = None  # while configured, where a parameter names a frame
         self.add_on_set_parameters_callback(self._may_set)
         self.add_post_set_parameters_callback(self._was_set)
 
@@ -92,8 +93,10 @@ class Lifter(LifecycleNode):
             self._keypoints = KeypointInput(
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
             )
-            self._outputs = Outputs(self, config, lambda: self._keypoints.topics if self._keypoints else [])
-            self._target = config.target_frame and TargetFrame(self, config.target_frame, config.transform_wait_s)
+            self._outputs = Outputs(self, config, self._keypoints)
+            if config.target_frame or config.gravity_frame:
+                frames = (config.target_frame, config.gravity_frame)
+                self._transforms = Transforms(self, *frames, config.transform_wait_s)
         except (ValueError, EngineError) as e:
             if self._outputs is not None:
                 self._outputs.close()
@@ -111,6 +114,8 @@ class Lifter(LifecycleNode):
         }
         self._diagnostics = Diagnostics(self, about)
         self.get_logger().info(", ".join(f"{name} {value}" for name, value in about.items()))
+        if config.gravity_frame and not bundle.config.gravity:
+            self.get_logger().warning(f"gravity_frame has no effect: model {config.model} was not trained with gravity")
         return super().on_configure(state)
 
     @said
@@ -179,8 +184,8 @@ class Lifter(LifecycleNode):
             self._warn(oddity.value, each=oddity in JUMPS)
         if any(o in JUMPS for o in tracks.oddities):
             self._calibration.forget_clock()
-            if self._target and Oddity.WENT_BACK in tracks.oddities:
-                self._target.forget()
+            if self._transforms and Oddity.WENT_BACK in tracks.oddities:
+                self._transforms.forget()
         elif apart := self._calibration.clocks_apart(frame.stamp_ns * 1e-9, arrived):
             self._warn(apart, key="clocks")
         states = [tracks.state(i) for i in tracks.person_ids]
@@ -196,7 +201,8 @@ class Lifter(LifecycleNode):
         """The worker's part: lift, and publish in the order of stamps."""
         try:
             known = job.camera is not None
-            poses = [p for p in self._lifter.lift(job.windows, job.camera) if not known or p.position_m is not None]
+            camera = self._with_down(job)
+            poses = [p for p in self._lifter.lift(job.windows, camera) if not known or p.position_m is not None]
             frame_id = job.header.frame_id + ("" if known else ROOT_RELATIVE)
             if not poses and not self._config.look_ahead_s:
                 self._publish(Header(stamp=job.header.stamp, frame_id=frame_id), [])
@@ -213,10 +219,20 @@ class Lifter(LifecycleNode):
                 )
         self._say_if_slow()
 
+    def _with_down(self, job: Job) -> Camera | None:
+        """The camera, and where down is for it, if a model and a transform are there that know of it."""
+        wanted = self._config.gravity_frame and self._lifter.takes_gravity and job.windows.due
+        if job.camera is None or self._transforms is None or not wanted:
+            return job.camera
+        try:
+            return replace(job.camera, down=self._transforms.down(job.header.frame_id))
+        except NoTransform as e:
+            self._warn(f"poses are lifted without knowing where down is: {e}", key="gravity")
+            return job.camera
+
     def _publish(self, header: Header, poses: list[Pose3D]) -> None:
-        if self._target and not header.frame_id.endswith(ROOT_RELATIVE):
-            header, poses = self._target.move(header, poses)
-        self._outputs.publish(header, poses)
+        moves = self._config.target_frame and not header.frame_id.endswith(ROOT_RELATIVE)
+        self._outputs.publish(header, poses, self._transforms.move if self._transforms and moves else None)
 
     def _say_if_slow(self) -> None:
         worker = self._worker
@@ -266,9 +282,9 @@ class Lifter(LifecycleNode):
         if self._outputs is not None:
             self._outputs.close()
             self._diagnostics.close()
-            if self._target:
-                self._target.close()
-        self._outputs = self._lifter = self._keypoints = None
+            if self._transforms:
+                self._transforms.close()
+        self._outputs = self._lifter = self._keypoints = self._transforms = None
 
 
 def main(args: list[str] | None = None) -> None:

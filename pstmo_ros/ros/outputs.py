@@ -17,29 +17,29 @@ from pstmo_ros.core.orientation import orientations
 from pstmo_ros.core.tracks import Tracks
 from pstmo_ros.core.types import Floats, Frame2D, Pose3D
 from pstmo_ros.ros import bodies, messages
-from pstmo_ros.ros.inputs import HRI_TOPIC, message_class, overridable
+from pstmo_ros.ros.inputs import KeypointInput, message_class, overridable
 from pstmo_ros.ros.parameters import NodeConfig
 
 QOS = QoSProfile(depth=10)
 TF_QOS = QoSProfile(depth=100)  # tf2's own
-HUMANS = "/humans/bodies"
 _SOURCE = "apt install ros-$ROS_DISTRO-{}"
 Poses = Sequence[Pose3D]
 Make = Callable[[Header, Poses, Callable[[], Floats]], Any]
+Move = Callable[[Header, Poses], tuple[Header, Poses]]
 
 
 class Outputs:
     """The publishers of a configured node."""
 
-    def __init__(self, node: Any, config: NodeConfig, listens_to: Callable[[], Sequence[str]] = list) -> None:
-        """listens_to: the input's topics; what a detector sends by REP-155 itself is not sent again.
+    def __init__(self, node: Any, config: NodeConfig, keypoints: KeypointInput) -> None:
+        """keypoints: the input; what a detector sends by REP-155 itself is not sent again.
 
         ValueError names the package that a wanted output lacks.
         """
         tf = message_class("tf2_msgs/msg/TFMessage", _SOURCE.format("tf2-msgs")) if config.publish_tf else None
         self._node = node
         self.markers = messages.SkeletonMarkers(config.marker_lifetime_s)
-        self._rep155 = _Rep155(node, listens_to) if config.rep155 else None
+        self._rep155 = _Rep155(node, config.rep155_namespace, keypoints) if config.rep155 else None
         self._topics: list[tuple[Any, Make]] = []
         self._add("~/skeletons", PointCloud2, lambda header, poses, frames: messages.skeletons(header, poses))
         self._add("~/poses", PoseArray, lambda header, poses, frames: messages.pose_array(header, poses, frames()))
@@ -49,14 +49,15 @@ class Outputs:
         if tf is not None:
             self._add("/tf", tf, lambda *what: tf(transforms=_transforms(*what)), TF_QOS)
 
-    def publish(self, header: Header, poses: Poses) -> None:
-        """Send what is listened to."""
-        frames = cache(lambda: orientations(messages.positions_m(poses)))
+    def publish(self, header: Header, poses: Poses, move: Move | None = None) -> None:
+        """Send what is listened to. move: to the frame of the outputs; asked only when somebody listens."""
+        moved = cache(lambda: move(header, poses) if move else (header, poses))
+        frames = cache(lambda: orientations(messages.positions_m(moved()[1])))
         for publisher, make in self._topics:
             if publisher.get_subscription_count():
-                publisher.publish(make(header, poses, frames))
+                publisher.publish(make(*moved(), frames))
         if self._rep155:
-            self._rep155.publish(header, poses, frames)
+            self._rep155.publish(poses, moved, frames)
 
     def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
         """Send the newest frame's keypoints, by the ids that their people now have."""
@@ -77,48 +78,51 @@ class Outputs:
 class _Rep155:
     """Who is there, and each body's topics until it has left. Poses come from the worker's thread, keypoints do not."""
 
-    def __init__(self, node: Any, listens_to: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, node: Any, namespace: str, keypoints: KeypointInput) -> None:
         """ValueError where hri_msgs is not installed."""
-        self._node, self._listens_to = node, listens_to
+        self._node, self._input = node, keypoints
         self._ids, body = message_class(HRI_IDS, HRI_SOURCE), message_class(HRI_BODY, HRI_SOURCE)
         self._skeleton2d = partial(bodies.skeleton2d, kind=body, point=message_class(HRI_POINT, HRI_SOURCE))
-        self._tracked = node.create_lifecycle_publisher(self._ids, HRI_TOPIC, **overridable(QOS))
-        self._states = _BodyTopics(node, "joint_states", JointState)
-        self._keypoints = _BodyTopics(node, "skeleton2d", body)
-        self._present: tuple[str, ...] = ()
+        folder = f"{namespace.rstrip('/')}/bodies"
+        self._tracked = node.create_lifecycle_publisher(self._ids, f"{folder}/tracked", **overridable(QOS))
+        self._states = _BodyTopics(node, folder, "joint_states", JointState)
+        self._keypoints = _BodyTopics(node, folder, "skeleton2d", body)
+        self._names: dict[int, str] = {}  # of those who have not left
 
     def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
         """Those who have not left, hidden ones too, and the keypoints of those whom the frame shows."""
-        self._present = tuple(bodies.body_id(i) for i in tracks.person_ids)
+        self._names = {i: self._names.get(i) or self._input.body(i) or bodies.body_id(i) for i in tracks.person_ids}
         if self._is_input():
             return
         if self._tracked.get_subscription_count():
-            self._tracked.publish(self._ids(header=header, ids=self._present))
-        seen = {bodies.body_id(i): partial(self._skeleton2d, header, frame, row) for i, row in tracks.rows.items()}
-        self._keypoints.publish(self._present, seen)
+            self._tracked.publish(self._ids(header=header, ids=[*self._names.values()]))
+        seen = {self._name(i): partial(self._skeleton2d, header, frame, row) for i, row in tracks.rows.items()}
+        self._keypoints.publish([*self._names.values()], seen)
 
-    def publish(self, header: Header, poses: Poses, frames: Callable[[], Floats]) -> None:
+    def publish(self, poses: Poses, moved: Callable[[], tuple[Header, Poses]], frames: Callable[[], Floats]) -> None:
         """Everyone's joint states."""
 
         def states(p: int) -> JointState:
-            return bodies.joint_states(header, poses[p : p + 1], frames()[p : p + 1])
+            header, there = moved()
+            return bodies.joint_states(header, there[p : p + 1], frames()[p : p + 1], self._name)
 
-        made = {bodies.body_id(pose.person_id): partial(states, p) for p, pose in enumerate(poses)}
-        self._states.publish((*self._present, *made), made)
+        made = {self._name(pose.person_id): partial(states, p) for p, pose in enumerate(poses)}
+        self._states.publish([*self._names.values(), *made], made)
 
     def close(self) -> None:
         self._node.destroy_lifecycle_publisher(self._tracked)
         self._states.publish((), {})
         self._keypoints.publish((), {})
 
+    def _name(self, person_id: int) -> str:
+        return self._names.get(person_id) or bodies.body_id(person_id)
+
     def _is_input(self) -> bool:
         """Whether the detector itself sends these topics: nobody's bodies are then listed twice."""
-        if self._tracked.topic_name not in self._listens_to():
+        if self._tracked.topic_name not in self._input.topics:
             return False
-        self._node.get_logger().warning(
-            f"rep155: {self._tracked.topic_name} and skeleton2d are the detector's, and are not sent again; "
-            "joint_states are, under p<number of the body>",
-            once=True,
+        self._node.get_logger().info(
+            f"rep155: {self._tracked.topic_name} and skeleton2d are the detector's, and are not sent again", once=True
         )
         return True
 
@@ -126,8 +130,8 @@ class _Rep155:
 class _BodyTopics:
     """The topic of one name for each body that is there."""
 
-    def __init__(self, node: Any, name: str, kind: Any) -> None:
-        self._node, self._name, self._kind = node, name, kind
+    def __init__(self, node: Any, folder: str, name: str, kind: Any) -> None:
+        self._node, self._folder, self._name, self._kind = node, folder, name, kind
         self._publishers: dict[str, Any] = {}
 
     def publish(self, present: Sequence[str], made: Mapping[str, Callable[[], Any]]) -> None:
@@ -136,7 +140,7 @@ class _BodyTopics:
             self._node.destroy_publisher(self._publishers.pop(gone))
         for body in present:
             if body not in self._publishers:
-                topic = f"{HUMANS}/{body}/{self._name}"
+                topic = f"{self._folder}/{body}/{self._name}"
                 self._publishers[body] = self._node.create_publisher(self._kind, topic, QOS)
         for body, make in made.items():
             if body in self._publishers and self._publishers[body].get_subscription_count():

@@ -38,9 +38,11 @@ class NodeConfig:
     image_size: tuple[int, int] = (0, 0)
     max_delay_s: float = 0.1
     target_frame: str = ""
+    gravity_frame: str = ""
     transform_wait_s: float = 0.05
     publish_tf: bool = False
     rep155: bool = False
+    rep155_namespace: str = "/humans"
     marker_lifetime_s: float = 0.5
     autostart: bool = False
     tracks: TrackConfig = field(default_factory=TrackConfig)
@@ -102,9 +104,11 @@ ABOUT = {
     "image_size": About("[width, height] in pixels; used only while there is no camera_info."),
     "max_delay_s": About("Seconds that a frame may wait for its turn before only the newest is lifted.", 0, 10, True),
     "target_frame": About("Frame of all outputs, by tf2 at each stamp; empty keeps the camera's."),
+    "gravity_frame": About("Frame whose z points up, such as base_link: tells the model where down is."),
     "transform_wait_s": About("Seconds to wait for a transform to target_frame.", 0, 1),
     "publish_tf": About("Broadcast body_<id> and its joints on /tf (needs tf2_msgs)."),
     "rep155": About("Publish /humans/bodies/tracked, each body's joint_states and skeleton2d (needs hri_msgs)."),
+    "rep155_namespace": About("Where these topics are; give each of several lifters its own."),
     "marker_lifetime_s": About(
         "Seconds after which RViz removes markers that are not renewed; 0 keeps them.", 0, 3600, True
     ),

@@ -41,7 +41,7 @@ class PlayerConfig:
     keypoints_topic: str = ""
     camera_info_topic: str = ""
     keypoints_form: str = ""
-    frame_id: str = "camera_optical_frame"
+    frame_id: str = ""
     stamps: str = "now"
     publish_camera_info: bool = True
     wait_for_subscriber: bool = True
@@ -62,7 +62,7 @@ ABOUT = {
     "keypoints_topic": About("In a bag: topic of the keypoints; empty takes the only one."),
     "camera_info_topic": About("In a bag: topic of camera_info; empty takes the only one."),
     "keypoints_form": About("YAML file that describes the messages in a bag, see config/adapters."),
-    "frame_id": About("frame_id of the messages: the camera's optical frame."),
+    "frame_id": About("frame_id of the messages, the camera's optical frame; empty takes the recording's."),
     "stamps": About("Stamps of the messages: now (the time of playing) or recorded."),
     "publish_camera_info": About("Also send camera_info when the recording has a camera."),
     "wait_for_subscriber": About("Wait until somebody listens, so that nothing of the recording is missed."),
@@ -114,7 +114,7 @@ class Player(Node):
             self._send(t, stamp_ns)
 
     def _send(self, t: int, stamp_ns: int) -> None:
-        header = Header(stamp=messages.stamp(stamp_ns), frame_id=self.config.frame_id)
+        header = Header(stamp=messages.stamp(stamp_ns), frame_id=self.config.frame_id or self.recording.frame_id)
         if self._camera:
             self._camera_info.publish(messages.camera_info(header, self._camera))
         ids = None if self.recording.person_ids is None else self.recording.person_ids[t]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
@@ -175,6 +176,16 @@ def stamps(received):
 def arrays(message):
     ids, poses, scores = messages.skeletons_to_arrays(message)
     return ids.tolist(), poses, scores
+
+
+def statuses(graph):
+    found = []
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: found.extend(m.status), 10)
+    return found
+
+
+def values(status):
+    return {v.key: v.value for v in status.values}
 
 
 def run_module(module, *arguments, stdin=None, **parameters):

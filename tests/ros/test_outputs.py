@@ -1,5 +1,6 @@
 """Bodies: joint angles, the closest person, /tf, REP-155 and other frames."""
 
+import dataclasses
 import sys
 import types
 
@@ -16,15 +17,18 @@ from pstmo_ros.adapters.detectors import from_hri
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.layouts import to_model_joints
 from pstmo_ros.core.orientation import ANGLES, joint_angles, orientations
+from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.core.types import Frame2D
+from pstmo_ros.engines import load_engine
+from pstmo_ros.lift import lift
 from pstmo_ros.ros import bodies, messages
 from tests.conftest import record, walker
 from tests.ros import detections
-from tests.ros.conftest import arrays, stamps
+from tests.ros.conftest import FRAME, OUTPUTS, arrays, stamps, statuses, values
 from tests.ros.interfaces import NO_COMPILER
 from tests.ros.test_messages import pose
 
-CAMERA_TO_MAP = Rotation.from_euler("xyz", [-90, 0, -90], degrees=True)
+CAMERA_TO_MAP = Rotation.from_euler("xyz", [-100, 0, -90], degrees=True)  # looks down by 10 degrees
 
 
 @pytest.fixture
@@ -148,17 +152,20 @@ class Buffer:
     """Stands in for tf2_ros, which has no wheel: knows one transform, from the second stamp on."""
 
     known_from_ns = 0
+    asked = 0
 
     def __init__(self, node):
         self.srv = node.create_service(GetState, "tf2_frames", lambda *_: None)
 
     def lookup_transform(self, target, source, time, timeout):
+        type(self).asked += 1
         if time.nanoseconds < self.known_from_ns:
             raise sys.modules["tf2_ros"].TransformException("would require extrapolation into the past")
+        known = {("map", FRAME): CAMERA_TO_MAP, (FRAME, "map"): CAMERA_TO_MAP.inv()}[target, source]
         message = TransformStamped()
         message.transform.translation.z = 1.0
         turn = message.transform.rotation
-        turn.x, turn.y, turn.z, turn.w = CAMERA_TO_MAP.as_quat().tolist()
+        turn.x, turn.y, turn.z, turn.w = known.as_quat().tolist()
         return message
 
 
@@ -190,9 +197,72 @@ def test_outputs_in_another_frame_and_none_without_its_transform(graph, bundle, 
     np.testing.assert_allclose(arrays(message)[1].reshape(-1, 3), expected, atol=1e-4)
 
 
+def test_transforms_are_looked_up_only_for_somebody_who_listens(graph, bundle, recording, tf2):
+    graph.start(bundle, target_frame="map")
+    for subscription in [s for s in graph.node.subscriptions if s.topic_name.startswith("/lifter/")]:
+        graph.node.destroy_subscription(subscription)
+    graph.until(lambda: not any(graph.lifter.count_subscribers(f"/lifter/{name}") for name in OUTPUTS))
+    before = Buffer.asked
+    reported = statuses(graph)
+    for t in range(3):
+        graph.send(recording, t)
+    graph.until(lambda: reported and values(reported[-1]).get("frames published") == "3")
+    assert Buffer.asked == before
+    got = listen(graph, PointCloud2, "/lifter/skeletons")
+    graph.until(lambda: graph.lifter.count_subscribers("/lifter/skeletons"))
+    graph.spin(0.2)
+    graph.send(recording, 3)
+    graph.until(lambda: got)
+    assert (Buffer.asked, got[0].header.frame_id) == (before + 1, "map")
+
+
+def test_a_model_that_takes_gravity_gets_it_from_a_frame(graph, aware, recording, tf2, capfd, monkeypatch):
+    def expected(down):
+        known = dataclasses.replace(recording, camera=dataclasses.replace(recording.camera, down=down))
+        return lift(known, PoseLifter(aware, load_engine(aware, "torch"))).poses_m[0]
+
+    down = CAMERA_TO_MAP.inv().apply([0, 0, -1])
+    assert np.abs(expected(tuple(down)) - expected(None)).max() > 0.01
+    monkeypatch.setattr(Buffer, "known_from_ns", 1)  # gravity asks for the newest, which is time 0
+    graph.start(aware, gravity_frame="map")
+    (message,) = graph.lift(recording, [0])
+    np.testing.assert_allclose(arrays(message)[1], expected(None), atol=1e-4)
+    said = "poses are lifted without knowing where down is: no transform from camera_optical_frame to gravity_frame map"
+    assert capfd.readouterr().err.count(said) == 1
+    monkeypatch.setattr(Buffer, "known_from_ns", 0)
+    graph.lifter.trigger_deactivate()
+    graph.lifter.trigger_activate()
+    graph.match()
+    (message,) = graph.lift(recording, [0])
+    assert message.header.frame_id == FRAME, "target_frame is another matter"
+    np.testing.assert_allclose(arrays(message)[1], expected(tuple(down)), atol=1e-4)
+
+
+def test_a_gravity_frame_for_a_model_that_takes_none_is_said(graph, bundle, tf2, capfd):
+    graph.start(bundle, activate=False, gravity_frame="map")
+    assert graph.change_state("configure")
+    assert "gravity_frame has no effect: model" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_several_lifters_have_bodies_of_their_own(graph, bundle, recording, classes):
+    tracked = listen(graph, classes("hri_msgs").IdsList, "/left/humans/bodies/tracked")
+    graph.start(bundle, rep155=True, rep155_namespace="/left/humans")
+    graph.until(lambda: graph.lifter.count_subscribers("/left/humans/bodies/tracked"))
+    graph.match()
+    graph.lift(recording, range(2))
+    graph.until(lambda: tracked)
+    assert list(tracked[-1].ids) == ["p1", "p2"]
+    assert not [name for name, _ in graph.node.get_topic_names_and_types() if name.startswith("/humans")]
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [({"target_frame": "map"}, "tf2_ros is not installed"), ({"rep155": True}, "ros-$ROS_DISTRO-hri-msgs")],
+    [
+        ({"target_frame": "map"}, "tf2_ros is not installed"),
+        ({"gravity_frame": "map"}, "tf2_ros is not installed"),
+        ({"rep155": True}, "ros-$ROS_DISTRO-hri-msgs"),
+    ],
 )
 def test_what_an_output_lacks_is_named(graph, bundle, capfd, monkeypatch, parameters, message):
     for package in ("tf2_ros", "hri_msgs.msg", "hri_msgs"):

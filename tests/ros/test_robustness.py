@@ -8,8 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.srv import GetParameters
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
@@ -19,7 +20,7 @@ from pstmo_ros.lift import lift
 from pstmo_ros.recording import save_recording
 from pstmo_ros.ros import messages
 from tests.conftest import record, walker
-from tests.ros.conftest import FRAME, arrays, run_module, stamps
+from tests.ros.conftest import FRAME, arrays, run_module, stamps, statuses, values
 
 
 @pytest.fixture
@@ -39,16 +40,6 @@ def shifted(recording, seconds):
 def check(got, expected):
     for t, message in enumerate(got):
         np.testing.assert_allclose(arrays(message)[1], expected[t], atol=1e-4)
-
-
-def statuses(graph):
-    found = []
-    graph.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: found.extend(m.status), 10)
-    return found
-
-
-def values(status):
-    return {v.key: v.value for v in status.values}
 
 
 def test_a_recording_that_loops_starts_afresh_each_time(graph, bundle, recording, expected, capfd):
@@ -216,6 +207,29 @@ def test_simulated_time_that_stands_still_stops_nothing(graph, bundle, recording
     reported = statuses(graph)
     check(graph.lift(recording, range(30)), expected)
     graph.until(lambda: reported, "diagnostics have a clock of their own")
+
+
+def test_simulated_time_that_runs_and_is_reset(graph, bundle, recording, expected, capfd):
+    """Stamps and clock count from the simulation's start; half way it starts again."""
+    graph.start(bundle, use_sim_time=True, tracks__max_jump_s=0.3)
+    reported = statuses(graph)
+    clock = graph.node.create_publisher(Clock, "/clock", 10)
+    graph.until(clock.get_subscription_count)
+    simulated = dataclasses.replace(recording, stamps_ns=recording.stamps_ns - recording.stamps_ns[0] + 5 * 10**9)
+    for _ in range(2):
+        before = len(graph.got["skeletons"])
+        for t in range(30):
+            clock.publish(Clock(clock=messages.stamp(int(simulated.stamps_ns[t]) + 10**7)))
+            graph.lift(simulated, [t])
+        got = graph.got["skeletons"][before:]
+        check(got, expected)
+        assert stamps(got) == simulated.stamps_ns[:30].tolist()
+    reported.clear()
+    graph.until(lambda: reported)
+    assert 0 <= float(values(reported[-1])["age of newest keypoints"].split()[0]) < 1, "by the simulation's clock"
+    log = capfd.readouterr().err
+    assert log.count("stamps went back") == 1
+    assert log.count("WARN") == 1
 
 
 def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from pstmo_ros.core import layouts
+from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
+from tests.conftest import walker
 from training.accuracy import Run, calibration, every, figures, hide, hide_some
-from training.mocap import CMU, load_mocap
+from training.mocap import CMU, Mocap, load_mocap
 from training.synthesis import place_camera, record_clip
 
 
@@ -60,6 +61,20 @@ def test_the_camera_stands_as_far_away_as_asked(mocap):
     assert (rotation @ centre + translation).norm().item() == pytest.approx(7.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("off_deg", [0.0, 10.0])
+def test_the_camera_knows_where_down_is_as_well_as_asked(off_deg):
+    """The walker stands upright: down is from the head to the pelvis."""
+    camera = torch.from_numpy(walker(0.1))
+    world = torch.stack([camera[..., 0], camera[..., 2], -camera[..., 1]], -1)  # z up
+    upright = Mocap(world, torch.tensor([0]), torch.tensor([5]), ("a",), ("s",), ("walk",), 50.0)
+    known = record_clip(upright, 0, pitch_deg=-30, gravity_off_deg=off_deg)
+    falls = known.truth_m[0, 0, skeleton.ROOT] - known.truth_m[0, 0, skeleton.index("head_top")]
+    exact = np.array([0, np.cos(np.radians(30)), np.sin(np.radians(30))])
+    assert falls @ exact / np.linalg.norm(falls) > 0.999
+    assert np.degrees(np.arccos(min(1.0, exact @ known.camera.down))) == pytest.approx(off_deg, abs=0.2)
+    assert record_clip(upright, 0, pitch_deg=-30).camera.down is None
+
+
 def test_deviations_that_are_right_are_called_right():
     generator = torch.Generator().manual_seed(0)
     truth = torch.zeros(2000, 17, 3)
@@ -88,8 +103,9 @@ def test_figures_count_the_joints_asked_for_and_frames_without_a_pose():
 
 def test_the_page_is_written(tmp_path):
     torch.manual_seed(0)
-    config = ModelConfig(9, 3, dim=32, heads=4, depth=1, mofa=False, centred=True, dial=True, uncertainty=True)
-    save_bundle(tmp_path / "m.safetensors", STMO(config), "rays", {}, np.zeros((2, 9, 17, 2), np.float32))
+    ours = {"mofa": False, "centred": True, "dial": True, "uncertainty": True, "gravity": True}
+    config = ModelConfig(9, 3, dim=32, heads=4, depth=1, **ours)
+    save_bundle(tmp_path / "m.safetensors", STMO(config), "rays", {}, np.zeros((2, 9, 18, 2), np.float32))
     out = tmp_path / "accuracy.md"
     arguments = ["--split", "val", "--every", "1000", "--out", str(out)]
     subprocess.run(
@@ -98,5 +114,13 @@ def test_the_page_is_written(tmp_path):
         timeout=300,
     )
     text = out.read_text()
-    for title in ("Look-ahead", "Hidden keypoints", "Detector rate", "Camera pitch", "Keypoint layout", "deviation"):
-        assert title in text
+    titles = (
+        "Look-ahead",
+        "Hidden",
+        "Detector rate",
+        "Camera pitch",
+        "Where down is",
+        "Keypoint layout",
+        "Standard dev",
+    )
+    assert all(f"## {title}" in text for title in titles)

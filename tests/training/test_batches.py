@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from pstmo_ros.core import skeleton
+from pstmo_ros.core import gravity, skeleton
 from pstmo_ros.core.refine import root_position
 from pstmo_ros.core.window import WindowSpec
 from tests.conftest import walker
@@ -104,3 +104,21 @@ def test_swapped_sides_come_and_go(mocap):
     assert (other | same).all()
     assert other.any(1).float().mean() > 0.4
     assert same.any(1).all(), "never for the whole window"
+
+
+def test_most_windows_know_where_down_is_and_some_do_not(mocap):
+    """The walker stands upright: down is from the head to the feet."""
+    config = BatchConfig(body=AS_RECORDED, detector=PERFECT, gravity_known=0.75, gravity_deg=0.0)
+    batch = _draw(mocap, config, batch=256)
+    points = batch.joints[:, :, skeleton.J]
+    known = torch.isfinite(points[:, 0]).all(-1)
+    assert 0.6 < known.float().mean() < 0.9
+    assert (points[known] == points[known][:, :1]).all(), "one direction for the window"
+    pose = batch.poses_m[:, SPEC.target]
+    ankles = (pose[:, skeleton.index("left_ankle")] + pose[:, skeleton.index("right_ankle")]) / 2
+    falls = torch.nn.functional.normalize(ankles - pose[:, skeleton.index("head_top")], dim=-1)
+    down = gravity.to_vector(points[:, 0])
+    assert (falls * down).sum(-1)[known].min() > 0.95
+    blurred = _draw(mocap, dataclasses.replace(config, gravity_deg=5.0), batch=256)
+    apart = (gravity.to_vector(blurred.joints[:, 0, skeleton.J]) * down).sum(-1)[known].clamp(-1, 1).acos()
+    assert 3 < math.degrees(apart.mean()) < 12

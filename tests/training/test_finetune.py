@@ -14,6 +14,7 @@ import torch
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import load, save_bundle
+from pstmo_ros.core.gravity import with_down
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.engines import model_path
@@ -221,3 +222,26 @@ def test_a_model_with_the_dial_goes_on_in_another_window(tmp_path):
         torch.testing.assert_close(poses, given(still.repeat(1, 9, 1, 1)), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match=r"model\.frames=9, this run 27"):
         start_from(STMO(dataclasses.replace(fine, dial=False)), str(tmp_path / "coarse.safetensors"), "rays")
+
+
+def test_a_model_that_learns_where_down_is_starts_from_one_that_does_not_know(tmp_path):
+    plain = dataclasses.replace(TINY, centred=True)
+    windows = 0.3 * np.random.default_rng(0).standard_normal((2, plain.frames, 17, 2)).astype(np.float32)
+    before = save_bundle(tmp_path / "plain.safetensors", STMO(plain), "rays", {}, windows)
+    after = STMO(dataclasses.replace(plain, gravity=True)).eval()
+    start_from(after, str(before.path), "rays")
+    for down in (None, (0.0, 0.8, 0.6)):
+        poses = after(torch.from_numpy(with_down(windows, down)))
+        torch.testing.assert_close(poses, torch.from_numpy(before.golden_y), msg="nothing is lost at the start")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["model.gravity=true"], "model.gravity is true and batches.gravity_known is 0.0; set both"),
+        (["model.gravity=true", "batches.gravity_known=0.5", "dataset=h36m"], "recordings of h36m do not say where"),
+    ],
+)
+def test_gravity_without_anything_to_learn_it_from_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(FinetuneConfig, None, changes)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core import layouts
+from pstmo_ros.core.gravity import with_down
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
@@ -60,7 +61,10 @@ def main() -> None:
 def attention(args: argparse.Namespace) -> dict[str, Figure]:
     """TEM and MOFA in Stage II: mean maps over some windows of the clip."""
     bundle = bundles.load(model_path(args.model))
-    maps = stage_two_maps(bundle.model, _windows(args, bundle.config.window, bundle.normalization))
+    windows = _windows(args, bundle.config.window, bundle.normalization)
+    if bundle.config.gravity:
+        windows = torch.from_numpy(with_down(windows.numpy(), None))
+    maps = stage_two_maps(bundle.model, windows)
     return {f"stage_two_{n.lower()}": draw_maps(m, 2 if n == "MOFA" else 8) for n, m in maps.items()}
 
 
