@@ -124,15 +124,12 @@ def record_clip(
     camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
     pose = place_camera(clip, camera, drawn, pitch_deg, distance_m)
     if gravity_off_deg is not None:
-        off = Rotation.from_rotvec(math.radians(gravity_off_deg) * _unit_vector(drawn))
-        x, y, z = off.apply(-pose[0][:, 2].numpy()).tolist()
+        down = -pose[0][:, 2].numpy()
+        across = np.cross(down, np.random.default_rng(drawn).standard_normal(3))
+        off = Rotation.from_rotvec(math.radians(gravity_off_deg) * across / np.linalg.norm(across))
+        x, y, z = off.apply(down).tolist()
         camera = dataclasses.replace(camera, down=(x, y, z))
     return synthesize([clip], camera, pose, layout=layout, rate_hz=mocap.rate_hz, detector=detector, seed=drawn)
-
-
-def _unit_vector(seed: int) -> Floats:
-    vector = np.random.default_rng(seed).standard_normal(3)
-    return vector / np.linalg.norm(vector)
 
 
 def place_camera(
