@@ -23,7 +23,7 @@ bench-train: $(VENV)/test-ready
 	$(BIN) -m training.bench_train
 
 soak: $(VENV)/test-ready
-	$(BIN) -m tests.ros.soak
+	$(BIN) -m bench.soak
 
 bench: $(VENV)/test-ready
 	$(BIN) -m bench

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from bench import engines, lifter
+from bench import engines, lifter, node
 
 
 def machine() -> str:
@@ -45,12 +45,14 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument(
         "--steps", type=int, default=200, help="frames that the lifter is given for each number of people"
     )
+    parser.add_argument("--seconds", type=float, default=15.0, help="of messages at 50 Hz, for each node")
     parser.add_argument("--out", type=Path, default=Path("docs/bench"), help="without ending")
     given = parser.parse_args(args)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # random weights are not worth keeping
         models = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
         steps = lifter.measure((1, 2, 5, 10, 30), given.steps)
+    nodes, starts = node.measure((1, 10), given.seconds), node.starts()
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     for row in models:
         for name in [n for n in row if n.endswith("_ms") and n not in ("plain_ms", "floor_ms")]:
@@ -68,9 +70,25 @@ the model's matrix products at the rate of one large product.
 `PoseLifter.step` with the bundled model, ms per frame:
 
 {table(steps)}
+
+The node as a process of its own, 50 messages a second over DDS, beside a bare relay of the same messages: latency from
+the keypoints' stamp to the skeletons' arrival, and processor time per frame.
+
+{table(nodes)}
+
+From a process' start to an active node, beyond the time that importing torch takes:
+
+{table([starts])}
 """
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    data = {"machine": machine(), "engines": models, "lifter": steps, "peak_memory_mb": memory_mb}
+    data = {
+        "machine": machine(),
+        "engines": models,
+        "lifter": steps,
+        "node": nodes,
+        "starts": starts,
+        "peak_memory_mb": memory_mb,
+    }
     given.out.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
     given.out.with_suffix(".md").write_text(report)
     print(report)

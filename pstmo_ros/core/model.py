@@ -223,11 +223,13 @@ class STMO(nn.Module):
         self.head_frames = None if config.dial else PoseHead(config.dim, 3)  # multi-frame loss, training only
         self.head_std = PoseHead(config.dim, 1) if config.uncertainty else None
         self.refine = Refine() if config.refine else None
+        self.target_token = config.window.target  # which of TEM's tokens is the target's, where there is no MOFA
 
     def at(self, look_ahead_s: float) -> STMO:
         """The same weights, shared, asked for the pose at another look-ahead; ValueError as ``ModelConfig.at``."""
         other = copy.copy(self)
         other.config = self.config.at(look_ahead_s)
+        other.target_token = other.config.window.target
         return other
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -258,8 +260,8 @@ class STMO(nn.Module):
 
     def _target_pose(self, tokens: Tensor, x: Tensor) -> Tensor:
         """Tokens (B, N, d) and what they were made from -> the target frame's pose (B, 1, 17, O)."""
-        target = self.config.window.target
-        pose = self._read(tokens[:, target : target + 1] if self.mofa is None else self.mofa(tokens), self.head)
+        at, target = self.target_token, self.config.window.target
+        pose = self._read(tokens[:, at : at + 1] if self.mofa is None else self.mofa(tokens), self.head)
         return pose if self.refine is None else self.refine(pose[:, 0], x[:, target, : skeleton.J])[:, None]
 
     def _read(self, tokens: Tensor, head: PoseHead) -> Tensor:

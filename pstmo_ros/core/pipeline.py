@@ -88,7 +88,8 @@ class PoseLifter:
         return [_finish(*each) for each in zip(due, poses, roots, std, strict=True)]
 
     def _windows(self, due: list[Due], size_px: tuple[int, int]) -> Windows:
-        windows = [d.track.history.window(self.spec.grid_ns(d.stamp_ns)) for d in due]
+        grids = {stamp_ns: self.spec.grid_ns(stamp_ns) for stamp_ns in {d.stamp_ns for d in due}}
+        windows = [d.track.history.window(grids[d.stamp_ns]) for d in due]
         return Windows(due, np.stack(windows) if due else np.empty((0, self.spec.frames, skeleton.J, 2)), size_px)
 
     def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:

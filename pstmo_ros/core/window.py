@@ -11,6 +11,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.types import Floats
 
 Stamps = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,28 @@ class History:
             return np.full((len(grid_ns), skeleton.J, 2), np.nan, np.float32)
         stamps, joints = self.stamps_ns, self.joints
         grid = np.clip(grid_ns, stamps[0], stamps[-1])
+        lo, hi = np.searchsorted(stamps, grid, "right") - 1, np.searchsorted(stamps, grid, "left")
+        # What every frame saw lies between the two frames around an instant, the same for all such joints.
+        t_lo, span = stamps[lo], stamps[hi] - stamps[lo]
+        weight = ((grid - t_lo) / np.maximum(span, 1)).astype(np.float32)[:, None, None]
+        out = joints[lo] * (1 - weight) + joints[hi] * weight
+        out[span > self._max_gap_ns] = np.nan
+        gone = np.flatnonzero(np.isnan(joints[..., 0]).any(0))
+        if len(gone):
+            out[:, gone] = self._bridged(grid, lo, hi, gone)
+        return out
+
+    def _bridged(self, grid: Stamps, lo: Indices, hi: Indices, which: Indices) -> Floats:
+        """Joints ``which`` (K,) at the instants (N,), between the frames that saw them, (N, K, 2).
+
+        lo, hi: (N,) the frames around each instant, whatever they saw.
+        """
+        stamps, joints = self.stamps_ns, self.joints[:, which]
         seen = np.isfinite(joints[..., 0])
         rows = np.arange(len(stamps))[:, None]
         # For every frame and joint: the last frame at or before it, and the first at or after it, that saw the joint.
-        before = np.maximum.accumulate(np.where(seen, rows, -1), 0)
-        after = np.minimum.accumulate(np.where(seen, rows, len(rows))[::-1], 0)[::-1]
-        lo = before[np.searchsorted(stamps, grid, "right") - 1]
-        hi = after[np.searchsorted(stamps, grid, "left")]
+        lo = np.maximum.accumulate(np.where(seen, rows, -1), 0)[lo]
+        hi = np.minimum.accumulate(np.where(seen, rows, len(rows))[::-1], 0)[::-1][hi]
         has_lo, has_hi = lo >= 0, hi < len(rows)
         lo, hi = np.where(has_lo, lo, hi), np.where(has_hi, hi, lo)
         found = has_lo | has_hi
@@ -107,7 +123,7 @@ class History:
         t_lo, t_hi = stamps[lo], stamps[hi]
         span = t_hi - t_lo
         weight = np.clip((t - t_lo) / np.maximum(span, 1), 0, 1).astype(np.float32)[..., None]
-        columns = np.arange(skeleton.J)
+        columns = np.arange(len(which))
         out = joints[lo, columns] * (1 - weight) + joints[hi, columns] * weight
         away = np.maximum(np.maximum(t_lo - t, t - t_hi), span)
         out[~found | (away > self._max_gap_ns)] = np.nan

@@ -35,6 +35,11 @@ def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
         for k, layer in enumerate(layers):
             if isinstance(layer, EncoderLayer):
                 layers[k] = LeanStridedLayer(layer) if isinstance(layer, StridedLayer) else LeanLayer(layer)
+    if model.mofa is None and model.tem is not None:
+        last = model.tem.layers[-1]
+        assert isinstance(last, LeanLayer)
+        model.tem.layers[-1] = LeanTargetLayer(last, model.target_token)
+        model.target_token = 0
     if precision != "fp32":
         for linear in [m for m in model.modules() if isinstance(m, nn.Linear) and m not in [h.fc for h in heads]]:
             linear.to(DTYPES[precision])
@@ -106,6 +111,31 @@ class LeanStridedLayer(LeanLayer):
         x = x[:, : n - 1] + self.attention(self._normed(self.norm_1, x), n - 1)
         y = F.pad(F.relu(self.up(self._normed(self.norm_2, x))), (0, 0, 1, 0))  # frames -1, 0, …, n - 2
         return x[:, ::3] + self.down(y.view(b, n // 3, -1))
+
+
+class LeanTargetLayer(nn.Module):
+    """A ``LeanLayer`` that is the last, where one frame's token is read: (B, N, d) -> (B, 1, d).
+
+    Of the other frames only key and value are needed.
+    """
+
+    def __init__(self, layer: LeanLayer, target: int) -> None:
+        super().__init__()
+        self.target, self.heads, qkv = target, layer.attention.heads, layer.attention.qkv
+        self.query, self.key_value = (nn.Linear(qkv.in_features, k * qkv.in_features) for k in (1, 2))
+        for part, rows in ((self.query, slice(qkv.in_features)), (self.key_value, slice(qkv.in_features, None))):
+            part.weight, part.bias = nn.Parameter(qkv.weight[rows], False), nn.Parameter(qkv.bias[rows], False)
+        self.norm_1, self.norm_2 = layer.norm_1, layer.norm_2
+        self.out, self.up, self.down = layer.attention.out, layer.up, layer.down
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        normed = self.norm_1(x).to(self.up.weight.dtype)
+        at = slice(self.target, self.target + 1)
+        q = self.query(normed[:, at]).view(b, 1, self.heads, d // self.heads).transpose(1, 2)
+        k, v = (y.view(b, n, self.heads, d // self.heads).transpose(1, 2) for y in self.key_value(normed).chunk(2, -1))
+        x = x[:, at] + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, 1, d))
+        return x + self.down(F.relu(self.up(self.norm_2(x).to(self.up.weight.dtype))))
 
 
 def _fold_sem(sem: SEM) -> None:

@@ -20,6 +20,7 @@ from pstmo_ros.core.pipeline import LifterConfig
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import TrackConfig
 from pstmo_ros.engines import CHOICES
+from pstmo_ros.engines.engine import MAX_THREADS
 
 Config = TypeVar("Config")
 
@@ -30,6 +31,7 @@ class NodeConfig:
 
     model: str = "realtime"
     engine: str = "auto"
+    threads: int = 0
     keypoints_type: str = "auto"
     keypoints_form: str = ""
     layout: str = "coco_17"
@@ -96,6 +98,7 @@ class About:
 ABOUT = {
     "model": About("A bundled model's name, or the path of a model file (.safetensors)."),
     "engine": About(f"How the model runs: {', '.join(CHOICES)}; auto takes the fastest that works here."),
+    "threads": About("CPU cores that one inference may use; 0 leaves it to the engine.", 0, MAX_THREADS),
     "keypoints_type": About(f"Messages of the detector: {', '.join(KINDS)}; auto finds out from topic keypoints."),
     "keypoints_form": About("YAML file that describes the messages, for keypoints_type generic."),
     "layout": About(f"Keypoint order of the input: {', '.join(layouts.LAYOUTS)}."),

@@ -1,0 +1,55 @@
+"""The node over DDS beside a bare relay of the same messages, and how long it takes to start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from bench.traffic import Traffic, crowd, lifter, own_graph, running, send
+
+RATE_HZ = 50.0
+
+
+def measure(people: tuple[int, ...], seconds: float) -> list[dict[str, object]]:
+    """One row for each number of people: end-to-end latency and processor time per frame, of the relay and the node."""
+    own_graph()
+    rows: list[dict[str, object]] = []
+    for count in people:
+        recording = crowd(count)
+        with running("bench.relay") as process:
+            bare = send(recording, process.pid, RATE_HZ, seconds)
+        with lifter() as process:
+            lifted = send(recording, process.pid, RATE_HZ, seconds)
+        figures = _figures("relay", bare) | _figures("node", lifted)
+        added = {"added p50 ms": figures["node p50 ms"] - figures["relay p50 ms"]}
+        rows.append({"people": count, **figures, **added, "lost": lifted.sent - len(lifted.latency_ms)})
+    return rows
+
+
+def starts() -> dict[str, float]:
+    """Seconds from a process' start until the node is active, beyond importing torch: the first time, and again."""
+    own_graph()
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    torch_s = time.monotonic() - started
+    taken = {"importing torch s": torch_s}
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {"XDG_CACHE_HOME": folder}
+        for name in ("first start s", "second start s"):
+            started = time.monotonic()
+            with lifter(environment) as process:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    if "active: listening" in line:
+                        break
+                taken[name] = time.monotonic() - started - torch_s
+    return taken
+
+
+def _figures(name: str, traffic: Traffic) -> dict[str, float]:
+    p50, p99 = np.percentile(traffic.latency_ms, (50, 99))
+    return {f"{name} p50 ms": float(p50), f"{name} p99 ms": float(p99), f"{name} CPU ms": traffic.cpu_ms}
