@@ -33,7 +33,7 @@ from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
-from pstmo_ros.ros.spin import end_in_peace, said, spin, to_ros_log
+from pstmo_ros.ros.spin import end_in_peace, interrupt_once, said, spin, to_ros_log
 from pstmo_ros.ros.transforms import NoTransform, Transforms
 from pstmo_ros.ros.worker import Worker
 
@@ -289,6 +289,7 @@ class Lifter(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     node = None
+    interrupt_once()
     try:
         rclpy.init(args=args)
         node = Lifter()

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from pstmo_ros.formats import Source, read
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.parameters import About, Parameters
-from pstmo_ros.ros.spin import end_in_peace
+from pstmo_ros.ros.spin import end_in_peace, interrupt_once
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "two_people.npz"
 STAMPS = ("now", "recorded")
@@ -123,6 +123,7 @@ class Player(Node):
 
 def main(args: list[str] | None = None) -> int:
     node = None
+    interrupt_once()
     try:
         rclpy.init(args=args)
         node = Player()

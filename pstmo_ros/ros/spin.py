@@ -49,8 +49,19 @@ def said(transition: Transition) -> Transition:
     return transit
 
 
+def interrupt_once() -> None:
+    """Let the first interrupt end the process: `ros2 launch` adds its own to the terminal's Ctrl-C, and a second one
+    would cut that ending short. To be called before rclpy.init, which passes signals on to this handler."""
+
+    def end(*_: object) -> None:
+        end_in_peace()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end)
+
+
 def end_in_peace() -> None:
-    """Let no second interrupt cut the ending short: `ros2 launch` adds its own to the terminal's Ctrl-C."""
+    """Let no interrupt cut the ending short."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
