@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,13 +74,12 @@ def _points(message: Any) -> npt.NDArray[np.void]:
             f"keypoints data has {len(message.data)} bytes; {message.height} rows of {message.row_step} need "
             f"{message.height * message.row_step}"
         )
-    dtype = np.dtype(
-        {
-            "names": names,
-            "formats": [order + _NUMPY[fields[n].datatype] for n in names],
-            "offsets": [fields[n].offset for n in names],
-            "itemsize": message.point_step,
-        }
-    )
+    dtype = _dtype(tuple((n, order + _NUMPY[fields[n].datatype], fields[n].offset) for n in names), message.point_step)
     shape, strides = (message.height, message.width), (message.row_step, message.point_step)
     return np.ndarray(shape, dtype, memoryview(message.data), 0, strides)
+
+
+@lru_cache(16)
+def _dtype(fields: tuple[tuple[str, str, int], ...], itemsize: int) -> np.dtype[np.void]:
+    names, formats, offsets = zip(*fields, strict=True)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})

@@ -6,7 +6,8 @@ and says how uncertain both are after a while out of sight. T tracks, P people. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -68,12 +69,35 @@ class Motion:
         return state[0, :2] + np.exp(state[0, 2]) * np.stack([self.shape.real, self.shape.imag], -1)
 
 
-def follow(motions: Sequence[Motion], stamp_ns: int, joints_px: Floats) -> None:
-    """Take everyone's newer joints (T, 17, 2) px in, NaN where unseen; an unseen joint moves along with the body."""
-    if not motions:
-        return
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Everyone seen at a stamp beside everyone expected there, see ``_predicted`` and ``_fit``.
+
+    state (T, 5, 3), shape (T, 17) expected; off (T, P, 3), now (T, P, 17) found.
+    """
+
+    stamp_ns: int
+    state: Floats
+    shape: Complexes
+    off: Floats
+    now: Complexes
+
+
+def compare(motions: Sequence[Motion], stamp_ns: int, people_px: Floats) -> Comparison | None:
+    """People (P, 17, 2) px, NaN where unseen, with every motion; None where there is nothing to compare."""
+    if not motions or not len(people_px):
+        return None
     state, shape = _predicted(motions, stamp_ns), np.stack([m.shape for m in motions])
-    off, now = _fit(state, shape, joints_px)
+    return Comparison(stamp_ns, state, shape, *_fit(state[:, None], shape[:, None], people_px[None]))
+
+
+def follow(motions: Sequence[Motion], seen: Comparison, pairs: Mapping[int, int]) -> None:
+    """Take newer joints in: person index -> motion index. A joint that is not seen moves along with the body."""
+    if not pairs:
+        return
+    people, which = list(pairs), list(pairs.values())
+    state, shape = seen.state[which], seen.shape[which]
+    off, now = seen.off[which, people], seen.now[which, people]
     leap = np.square(off / _SURE) / (state[:, 2] + _MEASURED)
     state[:, 2:] *= np.maximum(1, leap.mean(-1))[:, None, None]
     gain = state[:, 2:4] / (state[:, 2:3] + _MEASURED)
@@ -82,42 +106,37 @@ def follow(motions: Sequence[Motion], stamp_ns: int, joints_px: Floats) -> None:
     state[:, :2] += step
     state[:, 4] -= gain[:, 1] * state[:, 3]
     state[:, 2:4] *= 1 - gain[:, :1]
-    dt = np.array([stamp_ns - m.stamp_ns for m in motions])[:, None] * 1e-9
+    dt = np.array([seen.stamp_ns - motions[t].stamp_ns for t in which])[:, None] * 1e-9
     # Only what no move and no scale explains is a change of shape: else size and shape would drift apart.
     changed = np.where(np.isnan(shape), now, shape + (1 - np.exp(-dt / _SHAPE_TAU_S)) * (now - shape))
     shape = np.where(np.isnan(now), shape, changed)
-    for t, motion in enumerate(motions):
-        motion.stamp_ns, motion.state, motion.shape = stamp_ns, state[t], shape[t]
+    for k, t in enumerate(which):
+        motions[t].stamp_ns, motions[t].state, motions[t].shape = seen.stamp_ns, state[k], shape[k]
 
 
 def associate(
     motions: Sequence[Motion],
+    seen: Comparison,
     track_ids: Sequence[int],
-    stamp_ns: int,
-    people_px: Floats,
     person_ids: Sequence[int] | None,
     min_similarity: float,
 ) -> dict[int, int]:
     """Which person continues which track: person index -> track index; people without an entry are new.
 
-    people_px (P, 17, 2) pixels, NaN where unseen. A detector's id counts as evidence, not as proof: one that turns up
+    A detector's id counts as evidence, not as proof: one that turns up
     where its person cannot be is somebody else's, and two that are swapped in mid-air are recognised.
     """
-    if not motions or not len(people_px):
-        return {}
-    state, shape = _predicted(motions, stamp_ns)[:, None], np.stack([m.shape for m in motions])[:, None]
-    off, now = _fit(state, shape, people_px[None])
-    alike = similarity(abs(now - shape))
+    alike = similarity(abs(seen.now - seen.shape[:, None]))
     seen_ns = np.array([m.stamp_ns for m in motions])
-    variance = state[..., 2, :] + _MEASURED
-    surprise = (np.square(off) / variance).sum(-1)
+    variance = seen.state[:, None, 2] + _MEASURED
+    surprise = (np.square(seen.off) / variance).sum(-1)
     unlikely = (_TAIL + 3) / 2 * np.log1p(surprise / _TAIL) + np.log(variance / _MEASURED).sum(-1) / 2
     worth = _GATE - unlikely + _SHAPE_WORTH * np.log(np.maximum(alike, 1e-3))
     worth -= _HIDDEN_COST * (seen_ns < seen_ns.max())[:, None]
     worth = np.where(alike < min_similarity, 0, np.maximum(worth, 0))
     if person_ids is not None:
-        gap_s = abs(stamp_ns - seen_ns) * 1e-9
-        near = np.linalg.norm(off[..., :2], axis=-1) <= (_NEAR + _NEAR_PER_S * gap_s)[:, None]
+        gap_s = abs(seen.stamp_ns - seen_ns) * 1e-9
+        near = np.linalg.norm(seen.off[..., :2], axis=-1) <= (_NEAR + _NEAR_PER_S * gap_s)[:, None]
         worth += _TRUST * (np.equal.outer(track_ids, person_ids) & near)
     rows, columns = linear_sum_assignment(-worth)
     return {int(p): int(t) for t, p in zip(rows, columns, strict=True) if worth[t, p] > 0}

@@ -8,6 +8,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.types import Floats
 
 MIN_DEPTH_M = 0.3
+_RIDGE = 1e-12
 _PASSES = 2  # the second pass weighs each joint by 1/depth, which turns the algebraic error into pixels
 
 
@@ -37,19 +38,19 @@ def place(poses_m: Floats, rays: Floats, scores: Floats) -> Floats:
 
     x, uv, w = x[solvable], uv[solvable], w[solvable]
     b = uv * x[..., 2:] - x[..., :2]  # (P, L, 2): the right-hand sides
+    uvb, uv2 = uv * b, uv * uv
     depth_weight = np.ones_like(w)
     translation: Floats = np.empty((len(x), 3))
     for _ in range(_PASSES):
-        q = w * depth_weight
-        normal = np.zeros((len(x), 3, 3))
-        normal[:, 0, 0] = normal[:, 1, 1] = q.sum(-1)
-        cross = -(q[..., None] * uv).sum(1)
-        normal[:, :2, 2] = normal[:, 2, :2] = cross
-        normal[:, 2, 2] = (q * (uv**2).sum(-1)).sum(-1)
-        right = np.concatenate([(q[..., None] * b).sum(1), -(q[..., None] * uv * b).sum((1, 2))[:, None]], -1)
-        # A tiny ridge keeps a degenerate pose (all joints on one ray) solvable; it then fails the depth check.
-        translation = np.linalg.solve(normal + 1e-12 * np.eye(3), right[..., None])[..., 0]
-        depth_weight = np.maximum(x[..., 2] + translation[:, 2:], MIN_DEPTH_M) ** -2
+        q = (w * depth_weight)[..., None]
+        total = q.sum(1)
+        # tx and ty eliminated: one equation for tz. A tiny ridge keeps a degenerate pose (all joints on one ray)
+        # solvable; it then fails the depth check.
+        mean, right = (q * uv).sum(1) / total, (q * b).sum(1) / total
+        square = (q * uv2).sum((1, 2)) - (total * mean * mean).sum(-1)
+        tz = ((total * mean * right).sum(-1) - (q * uvb).sum((1, 2))) / (square + _RIDGE)
+        translation[:, :2], translation[:, 2] = right + mean * tz[:, None], tz
+        depth_weight = np.maximum(x[..., 2] + tz[:, None], MIN_DEPTH_M) ** -2
     translation[translation[:, 2] < MIN_DEPTH_M] = np.nan
     out[solvable] = translation
     return out

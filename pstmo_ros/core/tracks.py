@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from pstmo_ros.core import layouts
-from pstmo_ros.core.association import Motion, associate, extent, follow
+from pstmo_ros.core.association import Motion, associate, compare, extent, follow
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.types import Floats, Frame2D
 from pstmo_ros.core.velocity import Velocity
@@ -114,8 +114,6 @@ class Tracks:
         assert self._newest_ns is not None
 
         continued = self._continued(frame, joints, self._present(frame, scores))
-        newer = [(p, t.motion) for p, t in continued if frame.stamp_ns > t.motion.stamp_ns]
-        follow([m for _, m in newer], frame.stamp_ns, joints[[p for p, _ in newer]])
         for p, track in continued:
             self.rows[track.person_id] = p
             track.history.add(frame.stamp_ns, joints[p])
@@ -181,14 +179,11 @@ class Tracks:
         """Each person present and their track, new ones included, as many as may be followed."""
         known = list(self._tracks.values())
         ids = None if frame.person_ids is None else [frame.person_ids[p] for p in present]
-        pairs = associate(
-            [t.motion for t in known],
-            [t.person_id for t in known],
-            frame.stamp_ns,
-            joints[present],
-            ids,
-            self.config.min_similarity,
-        )
+        motions = [t.motion for t in known]
+        pairs: dict[int, int] = {}
+        if (seen := compare(motions, frame.stamp_ns, joints[present])) is not None:
+            pairs = associate(motions, seen, [t.person_id for t in known], ids, self.config.min_similarity)
+            follow(motions, seen, {k: t for k, t in pairs.items() if frame.stamp_ns > motions[t].stamp_ns})
         tracks = {k: known[t] for k, t in pairs.items()}
         if ids is not None:
             self._rename({k: ids[k] for k in tracks}, tracks)

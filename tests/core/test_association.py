@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pstmo_ros.core.association import Motion, follow, similarity
+from pstmo_ros.core.association import Motion, compare, follow, similarity
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import Oddity, State, TrackConfig, Tracks
 from pstmo_ros.core.window import WindowSpec
@@ -112,5 +112,5 @@ def test_motion_goes_on_as_before_while_nobody_looks():
     joints, period_ns = walker(0.1)[0, :, :2] * 100, 33_000_000
     motion = Motion(0, joints)
     for t in range(1, 30):
-        follow([motion], t * period_ns, joints[None] + t * np.array([3.0, -1.0]))
+        follow([motion], compare([motion], t * period_ns, joints[None] + t * np.array([3.0, -1.0])), {0: 0})
     np.testing.assert_allclose(motion.predict(59 * period_ns), joints + 59 * np.array([3.0, -1.0]), atol=0.5)
