@@ -1,6 +1,6 @@
 """The node's PoseLifter over a recording.
 
-    python -m pstmo_ros.lift IN OUT [--model M] [--engine E] [--look-ahead SECONDS]
+    python -m pstmo_ros.lift IN OUT [--model M] [--engine E] [--look-ahead SECONDS] [--down X Y Z]
 
 IN: .npz (see pstmo_ros.recording), a rosbag2, or detectors' JSON (OpenPose, AlphaPose, MMPose, RTMLib), which needs
 --rate and --size. OUT, by its ending:
@@ -14,6 +14,7 @@ Without a camera, all but .npz hold the poses relative to the pelvis.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,6 +121,12 @@ def _video(path: Path, recording: Recording, lifted: Lifted) -> None:
     picture.close()
 
 
+def _with_down(recording: Recording, down: tuple[float, float, float]) -> Recording:
+    if recording.camera is None:
+        raise ValueError("--down: the recording has no camera to turn by it; leave it out")
+    return dataclasses.replace(recording, camera=dataclasses.replace(recording.camera, down=down))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", metavar="IN")
@@ -128,11 +135,20 @@ def main() -> None:
     parser.add_argument("--engine", default="auto", choices=CHOICES)
     parser.add_argument("--look-ahead", type=float, default=0.0, metavar="SECONDS", help="future seen by each pose")
     parser.add_argument("--no-smoothing", action="store_true", help="leave the output filter off")
+    parser.add_argument(
+        "--down",
+        type=float,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="where gravity pulls, in the camera's axes, for models that take it: 0 1 0 for a level camera",
+    )
     add_source_options(parser)
     args = parser.parse_args()
     try:
         write = writer(args.output)
         recording = read(args.input, source_from(args))
+        if args.down:
+            recording = _with_down(recording, tuple(args.down))
         bundle = bundles.load(model_path(args.model)).at(args.look_ahead)
         config = LifterConfig(args.look_ahead, smoothing=SmoothingConfig(enabled=not args.no_smoothing))
         lifted = lift(recording, PoseLifter(bundle, load_engine(bundle, args.engine), config), progress=True)

@@ -135,6 +135,19 @@ def test_a_recording_played_again_has_new_people_and_later_stamps(recording):
     np.testing.assert_array_equal(twice.keypoints[50:], recording.keypoints)
 
 
+def test_where_down_is_can_be_said(aware, recording, tmp_path):
+    save_recording(tmp_path / "in.npz", recording)
+    command = [sys.executable, "-m", "pstmo_ros.lift", tmp_path / "in.npz", tmp_path / "out.npz"]
+    chosen = ["--model", aware.path, "--engine", "torch", "--down", "0", "0.8", "0.6"]
+    subprocess.run([*command, *chosen], check=True, capture_output=True)
+    tilted = dataclasses.replace(recording, camera=dataclasses.replace(recording.camera, down=(0, 0.8, 0.6)))
+    with np.load(tmp_path / "out.npz") as out:
+        np.testing.assert_allclose(out["poses_m"], lift(tilted, _lifter(aware)).poses_m, atol=1e-5)
+    save_recording(tmp_path / "in.npz", dataclasses.replace(recording, camera=None))
+    failed = subprocess.run([*command, *chosen], capture_output=True, text=True)
+    assert "--down: the recording has no camera" in failed.stderr
+
+
 def test_where_down_is_survives_the_file(recording, tmp_path):
     tilted = dataclasses.replace(recording, camera=dataclasses.replace(recording.camera, down=(0.1, 0.9, 0.3)))
     save_recording(tmp_path / "r.npz", tilted)
