@@ -1,6 +1,6 @@
 """How fast everything is on this machine, in one run: docs/bench.json and docs/bench.md.
 
-make bench        or    python -m bench [--frames 27 81 243] [--people 1 2 10 32] [--rounds 10] [--out docs/bench]
+make bench        or    python -m bench [--frames 27 81 243] [--people 1 2 10 32] [--rounds 5] [--out docs/bench]
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[27, 81, 243])
     parser.add_argument("--people", type=int, nargs="+", default=[1, 2, 10, 32])
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--steps", type=int, default=200, help="frames that the lifter is given for each number of people"
     )
