@@ -43,7 +43,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--people", type=int, nargs="+", default=[1, 2, 10, 32])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--steps", type=int, default=200, help="frames that the lifter is given for each number of people"
+        "--steps", type=int, default=600, help="frames that the lifter is given for each number of people"
     )
     parser.add_argument("--seconds", type=float, default=15.0, help="of messages at 50 Hz, for each node")
     parser.add_argument("--out", type=Path, default=Path("docs/bench"), help="without ending")

@@ -12,6 +12,8 @@ from pstmo_ros.core.types import Floats
 from pstmo_ros.engines.deployed import exported
 from pstmo_ros.engines.engine import Engine, Options, Recipe, on_cpu
 
+_SMALL = 40e6  # multiply-adds of one window: a few ms on one core
+
 
 class OpenVinoEngine(Engine):
     """OpenVINO on the CPU in fp32, any batch size. path: of an OpenVINO model."""
@@ -52,5 +54,11 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
         bundle,
         ("openvino", ov.__version__, "fp32"),
         write,
-        lambda folder: OpenVinoEngine(folder / "model.xml", options.threads),
+        lambda folder: OpenVinoEngine(folder / "model.xml", options.threads or _threads(bundle)),
     )
+
+
+def _threads(bundle: Bundle) -> int:
+    """One for a model so small that threads would wait longer for each other than they work; else 0, for all cores."""
+    weights = sum(p.numel() for p in bundle.model.parameters())
+    return 1 if weights * bundle.config.frames < _SMALL else 0

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,3 +215,14 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
     recording = record([walker(0.1)], Camera.from_field_of_view((1280, 720), 65.0))
     lifter = PoseLifter(bundle, load_engine(bundle, "openvino"))
     assert lifter.step(next(recording.frames()))[0].std_m is not None
+
+
+def test_threads_are_those_asked_for_or_one_for_a_small_model(bundle, monkeypatch):
+    asked = []
+    made = "pstmo_ros.engines.openvino.OpenVinoEngine.__init__"
+    monkeypatch.setattr(made, lambda self, path, threads: asked.append(threads))
+    recipe = engines.ENGINES["openvino"]
+    for model in (bundle, dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, frames=3**9))):
+        for threads in (0, 2):
+            recipe(model, Options(threads=threads)).open(Path())
+    assert asked == [1, 2, 0, 2]
