@@ -1,4 +1,4 @@
-"""target_frame with the real tf2_ros, where ROS 2 is installed (it needs tf2's C++ library, and has no wheel)."""
+"""target_frame and gravity_frame with the real tf2_ros, where ROS 2 is installed (it has no wheel: C++ library)."""
 
 import dataclasses
 import threading
@@ -10,6 +10,9 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.parameter import Parameter
 from scipy.spatial.transform import Rotation
 
+from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.engines import load_engine
+from pstmo_ros.lift import lift
 from pstmo_ros.ros import messages
 from tests.conftest import record, walker
 from tests.ros.conftest import FRAME, arrays
@@ -117,3 +120,24 @@ def test_a_recording_that_loops_brings_its_transforms_again(graph, recording, in
             broadcaster.sendTransform(camera_in_map(int(stamp_ns), 1.5))
         graph.spin(0.1)
         graph.lift(moved, range(1, 3))
+
+
+def test_gravity_is_known_as_soon_as_a_transform_is(graph, aware, recording):
+    """The camera looks down by 10 degrees: what the model is told follows from the map's z."""
+
+    def expected(down):
+        known = dataclasses.replace(recording, camera=dataclasses.replace(recording.camera, down=down))
+        return lift(known, PoseLifter(aware, load_engine(aware, "torch"))).poses_m[0]
+
+    graph.start(aware, gravity_frame="map")
+    (message,) = graph.lift(recording, [0])
+    np.testing.assert_allclose(arrays(message)[1], expected(None), atol=1e-4)
+    graph.lifter.trigger_deactivate()
+    graph.lifter.trigger_activate()
+    graph.match()
+    tf2_ros.StaticTransformBroadcaster(graph.node).sendTransform(camera_in_map(0, 1.5))
+    graph.spin(0.5)
+    (message,) = graph.lift(recording, [0])
+    assert message.header.frame_id == FRAME
+    down = TURN.inv().apply([0, 0, -1])
+    np.testing.assert_allclose(arrays(message)[1], expected(tuple(down)), atol=1e-4)
