@@ -110,7 +110,7 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
     graph.until(lambda: graph.node.count_publishers("/humans/bodies/p2/joint_states"))
     graph.spin(0.3)
     graph.lift(recording, [2])
-    graph.until(lambda: states and seen)
+    graph.until(lambda: states and seen and stamps(seen)[-1] == recording.stamps_ns[2])
     assert states[-1].name == [f"{name}_p2" for name in ANGLES]
     wrist, neck = seen[-1].skeleton[7], seen[-1].skeleton[1]
     sent = recording.keypoints[2, 1, :, :2] / recording.size_px
