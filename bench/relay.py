@@ -11,6 +11,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
 from pstmo_ros.adapters.point_cloud import SKELETON_POINT
+from pstmo_ros.core import skeleton
 from pstmo_ros.ros.inputs import INPUT_QOS
 from pstmo_ros.ros.messages import cloud
 from pstmo_ros.ros.outputs import QOS
@@ -30,7 +31,7 @@ class Relay(Node):
     def _pass_on(self, message: PointCloud2) -> None:
         people = message.height
         if people not in self._points:
-            self._points[people] = cloud(message.header, np.zeros((people, 17), SKELETON_POINT))
+            self._points[people] = cloud(message.header, np.zeros((people, skeleton.J), SKELETON_POINT))
         out = self._points[people]
         out.header = message.header
         self._skeletons.publish(out)

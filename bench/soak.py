@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 
-from bench.traffic import Traffic, crowd, lifter, own_graph, send
+from bench.traffic import Traffic, crowd, lifter, send
+from pstmo_ros.ros.graph import own_graph
 
 SETTLE_S, GROWTH_MB = 60.0, 5.0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -17,11 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-import pstmo_ros
-from pstmo_ros.recording import Recording, load_recording
+from pstmo_ros.recording import SAMPLE, Recording, load_recording
 
 START_S = 120.0  # the first start compiles the model
-SAMPLE = Path(pstmo_ros.__file__).parent / "samples" / "two_people.npz"
 TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,12 +33,6 @@ class Traffic:
     latency_ms: np.ndarray
     cpu_ms: float
     memory_mb: list[tuple[float, float]] = field(default_factory=list)
-
-
-def own_graph() -> None:
-    """A ROS domain of this run's own, on this machine only; processes inherit it."""
-    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 101))
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 
 def crowd(people: int) -> Recording:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -25,10 +23,10 @@ from tqdm import tqdm
 
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.types import Floats
-from pstmo_ros.recording import Recording, load_recording, save_recording
+from pstmo_ros.recording import SAMPLE, Recording, load_recording, save_recording
 from pstmo_ros.render import ScenePicture, write_image, write_video
+from pstmo_ros.ros.graph import own_graph
 
-SAMPLE = Path(__file__).parent / "samples" / "two_people.npz"
 START_TIMEOUT_S = 120.0  # the first start compiles the model
 VIDEO_FPS = 10.0
 
@@ -75,9 +73,7 @@ def play_live(recording: Recording, file: Path, args: argparse.Namespace) -> Rec
         import rclpy
     except ImportError:
         raise RuntimeError("rclpy is missing: run `make demo`, or source a ROS 2 installation first") from None
-    # A graph of its own: nothing of a robot that may be on this network is seen or disturbed.
-    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 101))
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    own_graph()
     # Signals stay Python's: an interrupt unwinds this stack, which ends what was started.
     rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
     node = rclpy.create_node("demo")

@@ -15,6 +15,7 @@ from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats, Frame2D
 
+SAMPLE = Path(__file__).parent / "samples" / "two_people.npz"  # two people, 12 s, with the truth
 CAMERA_FRAME = "camera_optical_frame"  # where a recording does not say
 _FIELDS = {
     "keypoints": "(T, P, J, 3) pixels and score",

@@ -30,9 +30,8 @@ _TOLERANCE = 2 * _SIGMA * _AREA_SHARE
 
 # Variances by column: x and y in body sizes, and the logarithm of the size.
 _MEASURED = np.square([0.025, 0.025, 0.08])
-_PUSHED_PER_S3 = np.square(
-    [0.3, 0.3, 0.05]
-)  # people accelerate as white noise would, by half a metre per second in 1 s
+# People accelerate as white noise would, by half a metre per second in 1 s.
+_PUSHED_PER_S3 = np.square([0.3, 0.3, 0.05])
 _FIRST_SPEED = np.square([1.5, 1.5, 0.3])  # of somebody who has just appeared, per second
 _SHAPE_TAU_S = 0.15
 _STIFF = 0.05  # body sizes
@@ -123,8 +122,8 @@ def associate(
 ) -> dict[int, int]:
     """Which person continues which track: person index -> track index; people without an entry are new.
 
-    A detector's id counts as evidence, not as proof: one that turns up
-    where its person cannot be is somebody else's, and two that are swapped in mid-air are recognised.
+    A detector's id counts as evidence, not as proof: one that turns up where its person cannot be is somebody else's,
+    and two that are swapped in mid-air are recognised.
     """
     alike = similarity(abs(seen.now - seen.shape[:, None]))
     seen_ns = np.array([m.stamp_ns for m in motions])

@@ -113,8 +113,7 @@ class Tracks:
         self._move_to(frame.stamp_ns)
         assert self._newest_ns is not None
 
-        continued = self._continued(frame, joints, self._present(frame, scores))
-        for p, track in continued:
+        for p, track in self._continued(frame, joints, self._present(frame, scores)):
             self.rows[track.person_id] = p
             track.history.add(frame.stamp_ns, joints[p])
             self._pending.append(Due(track, track.person_id, frame.stamp_ns, joints[p], scores[p]))
@@ -176,7 +175,7 @@ class Tracks:
         return present
 
     def _continued(self, frame: Frame2D, joints: Floats, present: list[int]) -> list[tuple[int, Track]]:
-        """Each person present and their track, new ones included, as many as may be followed."""
+        """Each person present and their track, moved along with them; new ones included, as many as may be followed."""
         known = list(self._tracks.values())
         ids = None if frame.person_ids is None else [frame.person_ids[p] for p in present]
         motions = [t.motion for t in known]

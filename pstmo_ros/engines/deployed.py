@@ -14,6 +14,7 @@ from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.model import SEM, STMO, Attention, EncoderLayer, PoseHead, StridedLayer
 
 MAX_BATCH = 1024
+EVERY = slice(None)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -38,7 +39,7 @@ def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
     if model.mofa is None and model.tem is not None:
         last = model.tem.layers[-1]
         assert isinstance(last, LeanLayer)
-        model.tem.layers[-1] = LeanTargetLayer(last, model.target_token)
+        last.rows = slice(model.target_token, model.target_token + 1)  # the only one that is read
         model.target_token = 0
     if precision != "fp32":
         for linear in [m for m in model.modules() if isinstance(m, nn.Linear) and m not in [h.fc for h in heads]]:
@@ -70,33 +71,35 @@ class InPrecision(nn.Module):
 
 
 class LeanAttention(nn.Module):
-    """``Attention`` for inference, (B, N, d) -> (B, queries, d)."""
+    """``Attention`` for inference, (B, N, d) -> (B, rows, d)."""
 
     def __init__(self, trained: Attention) -> None:
         super().__init__()
         self.heads, self.qkv, self.out = trained.heads, trained.qkv, trained.out
 
-    def forward(self, x: Tensor, queries: int) -> Tensor:
-        """queries: how many frames, from the first, to answer for."""
+    def forward(self, x: Tensor, rows: slice) -> Tensor:
+        """rows: the frames to answer for."""
         b, n, d = x.shape
         q, k, v = (y.view(b, n, self.heads, d // self.heads).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
-        if queries < n:
-            q = q[:, :, :queries]
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, queries, d))
+        if rows != EVERY:
+            q = q[:, :, rows]
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class LeanLayer(nn.Module):
-    """``EncoderLayer`` for inference, (B, N, d) -> (B, N, d)."""
+    """``EncoderLayer`` for inference, (B, N, d) -> (B, rows, d); of other frames only key and value are read."""
 
     def __init__(self, trained: EncoderLayer) -> None:
         super().__init__()
+        self.rows = EVERY
         self.norm_1, self.attention = trained.norm_1, LeanAttention(trained.attention)
         self.norm_2, self.up, self.down = trained.norm_2, trained.up, trained.down
         _fold_gain(self.norm_1, self.attention.qkv)
         _fold_gain(self.norm_2, self.up)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self._normed(self.norm_1, x), x.shape[1])
+        kept = x if self.rows == EVERY else x[:, self.rows]
+        x = kept + self.attention(self._normed(self.norm_1, x), self.rows)
         return x + self.down(F.relu(self.up(self._normed(self.norm_2, x))))
 
     def _normed(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
@@ -108,34 +111,9 @@ class LeanStridedLayer(LeanLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, _ = x.shape
-        x = x[:, : n - 1] + self.attention(self._normed(self.norm_1, x), n - 1)
+        x = x[:, : n - 1] + self.attention(self._normed(self.norm_1, x), slice(n - 1))
         y = F.pad(F.relu(self.up(self._normed(self.norm_2, x))), (0, 0, 1, 0))  # frames -1, 0, …, n - 2
         return x[:, ::3] + self.down(y.view(b, n // 3, -1))
-
-
-class LeanTargetLayer(nn.Module):
-    """A ``LeanLayer`` that is the last, where one frame's token is read: (B, N, d) -> (B, 1, d).
-
-    Of the other frames only key and value are needed.
-    """
-
-    def __init__(self, layer: LeanLayer, target: int) -> None:
-        super().__init__()
-        self.target, self.heads, qkv = target, layer.attention.heads, layer.attention.qkv
-        self.query, self.key_value = (nn.Linear(qkv.in_features, k * qkv.in_features) for k in (1, 2))
-        for part, rows in ((self.query, slice(qkv.in_features)), (self.key_value, slice(qkv.in_features, None))):
-            part.weight, part.bias = nn.Parameter(qkv.weight[rows], False), nn.Parameter(qkv.bias[rows], False)
-        self.norm_1, self.norm_2 = layer.norm_1, layer.norm_2
-        self.out, self.up, self.down = layer.attention.out, layer.up, layer.down
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, n, d = x.shape
-        normed = self.norm_1(x).to(self.up.weight.dtype)
-        at = slice(self.target, self.target + 1)
-        q = self.query(normed[:, at]).view(b, 1, self.heads, d // self.heads).transpose(1, 2)
-        k, v = (y.view(b, n, self.heads, d // self.heads).transpose(1, 2) for y in self.key_value(normed).chunk(2, -1))
-        x = x[:, at] + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, 1, d))
-        return x + self.down(F.relu(self.up(self.norm_2(x).to(self.up.weight.dtype))))
 
 
 def _fold_sem(sem: SEM) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -19,11 +18,11 @@ from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
 from pstmo_ros.formats import Source, read
+from pstmo_ros.recording import SAMPLE
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.parameters import About, Parameters
 from pstmo_ros.ros.spin import end_in_peace, interrupt_once
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "two_people.npz"
 STAMPS = ("now", "recorded")
 
 

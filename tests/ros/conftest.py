@@ -1,5 +1,4 @@
 import os
-import random
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from visualization_msgs.msg import MarkerArray
 
 from pstmo_ros.adapters import stamp_ns
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.graph import own_graph
 from pstmo_ros.ros.node import Lifter
 from tests.ros.interfaces import NO_COMPILER, message_classes
 
@@ -29,8 +29,7 @@ OUTPUTS = {"skeletons": PointCloud2, "poses": PoseArray, "markers": MarkerArray}
 @pytest.fixture(scope="session", autouse=True)
 def _own_graph(tmp_path_factory):
     """A ROS domain of this test run's own, seen by nobody else; subprocesses inherit it."""
-    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 101))
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    own_graph()
     os.environ["ROS_LOG_DIR"] = str(tmp_path_factory.mktemp("ros_log"))
 
 
@@ -63,9 +62,26 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
 
     def spin(self, seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        """So long, and on a busy machine longer: until nothing is waiting."""
+        started = now = time.monotonic()
+        idle = False
+        while now < started + seconds or not idle:
+            assert now < started + TIMEOUT_S, "there is always something to do"
             self.executor.spin_once(timeout_sec=0.02)
+            before, now = now, time.monotonic()
+            idle = now - before >= 0.02
+
+    def logged(self, capfd, *texts):
+        """The log of this process since it was last read, once every text is in it."""
+        log = ""
+
+        def complete():
+            nonlocal log
+            log += capfd.readouterr().err
+            return all(text in log for text in texts)
+
+        self.until(complete, f"not in the log: {texts}")
+        return log
 
     def start(self, bundle, activate=True, **parameters):
         """The node in this process, with the test model on eager torch unless told otherwise.

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import random
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pstmo_ros.ros.graph import own_graph
 from tests.ros.conftest import FRAME, run_module
 
 # How the camera of the bundled recording stands over the floor that its people walk on.
@@ -31,8 +30,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=4.0, help="how far into the recording")
     args = parser.parse_args()
-    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 101))
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    own_graph()
     draw(received(args.seconds), args.out)
 
 
