@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pstmo_ros.core.model import STMO, Dropout
+from pstmo_ros.core.model import STMO, Attention, Dropout
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.refine import Refine, root_position
 from tests.conftest import walker
@@ -232,3 +232,13 @@ def test_deviations_are_positive_and_turning_the_camera_leaves_them_alone(dial):
         ahead, aside = dial(_rays()), dial(_rays(shift=(1.0, 0.3, 0.0)))
     assert (ahead[..., 3] > 0).all()
     assert (aside[..., 3] > 0).all()
+
+
+def test_attention_that_drops_shares_keeps_its_mean():
+    """Training on a CPU has its own way of dropping: on average it is what the model gives afterwards."""
+    torch.manual_seed(0)
+    attention, x = Attention(32, 4, 0.25), torch.randn(1, 9, 32)
+    with torch.no_grad():
+        whole, dropped = attention.eval()(x), attention.train()(x.expand(20_000, -1, -1))
+    assert (dropped[0] - dropped[1]).abs().max() > 0.01
+    torch.testing.assert_close(dropped.mean(0, keepdim=True), whole, atol=0.005, rtol=0)
