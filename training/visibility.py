@@ -28,14 +28,16 @@ _LOWER = tuple(
 class VisibilityConfig:
     """Shares of windows, all independent of each other, in which something is not seen.
 
-    keypoints: some keypoints for a while. limb: an arm or a leg, or its end, for a while. lower: what is below a
-    table's edge, throughout. low_rate: a detector slower than the grid, down to ``slowest_hz``. drops: single frames
-    are lost, up to ``worst_drop`` of them. short: the person was not there at the window's beginning.
+    keypoints: some keypoints for a while. limb: an arm or a leg, or its end, for a while. throughout: the share of
+    either that lasts the whole window. lower: what is below a table's edge, throughout. low_rate: a detector slower
+    than the grid, down to ``slowest_hz``. drops: single frames are lost, up to ``worst_drop`` of them. short: the
+    person was not there at the window's beginning.
     max_gap_s: longer gaps of a joint are not bridged, as pstmo_ros.core.tracks.TrackConfig has it.
     """
 
     keypoints: float = 0.4
     limb: float = 0.15
+    throughout: float = 0.0
     lower: float = 0.12
     low_rate: float = 0.4
     slowest_hz: float = 8.0
@@ -79,10 +81,11 @@ class Visibility:
         return torch.where(some, (self._uniform(device, b, 1) * self.spec.frames).long(), 0)
 
     def _for_a_while(self, b: int, n: int, device: torch.device) -> Tensor:
-        """A stretch of frames, anywhere, of any length, (B, N, 1) bool."""
+        """A stretch of frames, anywhere, of any length, or all of them, (B, N, 1) bool."""
         frames = torch.arange(n, device=device)
         first = (self._uniform(device, b, 1) * n * 1.5 - n * 0.5).long()
-        return ((frames >= first) & (frames < first + (self._uniform(device, b, 1) * n).long() + 1))[..., None]
+        stretch = (frames >= first) & (frames < first + (self._uniform(device, b, 1) * n).long() + 1)
+        return (stretch | (self._uniform(device, b, 1) < self.config.throughout))[..., None]
 
     def _one_of(self, groups: tuple[list[int], ...], share: float, b: int, device: torch.device) -> Tensor:
         """One group of keypoints in a share of the windows, (B, 1, K) bool."""
