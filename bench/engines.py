@@ -55,6 +55,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
         for name in ENGINES:
             try:
                 engines[name] = load_engine(bundle, name, Options())
+                engines[f"{name}_bf16"] = load_engine(bundle, name, Options(precision="bf16"))
             except EngineError:
                 continue  # what this machine lacks has no column
         plain = PlainModel(config).eval()
@@ -68,5 +69,12 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
                 times = medians_ms(calls, rounds)
             product_ms = times.pop("large product")
             floor = product_ms * b * products(config) / (2 * large.numel() * small.shape[1])
-            rows.append({"frames": n, "people": b, "floor_ms": floor, **{f"{k}_ms": v for k, v in times.items()}})
+            off = {
+                f"{name}_off_mm": float(np.linalg.norm(e(golden) - bundle.golden_y, axis=-1).mean() * 1000)
+                for name, e in engines.items()
+                if name.endswith("_bf16")
+            }
+            rows.append(
+                {"frames": n, "people": b, "floor_ms": floor, **{f"{k}_ms": v for k, v in times.items()}, **off}
+            )
     return rows

@@ -98,7 +98,7 @@ def in_precisions(name: str, options: Options) -> Iterator[Options]:
 
 
 def _proven(name: str, bundle: Bundle, options: Options) -> Engine:
-    prove = functools.partial(self_test, bundle=bundle, people=options.people)
+    prove = functools.partial(self_test, bundle=bundle, options=options)
     made = ENGINES[name](bundle, options)
     if isinstance(made, Recipe):
         return cache.compiled(made, prove)

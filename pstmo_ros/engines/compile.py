@@ -39,12 +39,11 @@ def compile_engine(model: str | Path, engine: str, options: Options, out: Path |
     """
     bundle = bundles.load(model_path(model))
     failures = []
-    prove = functools.partial(self_test, bundle=bundle, people=options.people)
     also = None if out is None else functools.partial(_copy, out=out)
     for tried in in_precisions(engine, options):
         recipe: Recipe = COMPILED[engine](bundle, tried)
         try:
-            built = cache.build(recipe, prove, also)
+            built = cache.build(recipe, functools.partial(self_test, bundle=bundle, options=tried), also)
         except Exception as e:  # a compiler may fail in any way
             failures.append(f"{tried.precision}: {type(e).__name__}: {e}")
             continue

@@ -10,7 +10,7 @@ import torch
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.types import Floats
 from pstmo_ros.engines.deployed import deployed, exported
-from pstmo_ros.engines.engine import Engine, Options, Recipe, on_cpu
+from pstmo_ros.engines.engine import Engine, Options, Recipe
 
 
 class EagerEngine(Engine):
@@ -48,6 +48,7 @@ def torch_program(bundle: Bundle, options: Options) -> Recipe:
 
 
 def _precision(options: Options) -> str:
-    if not torch.cuda.is_available():
-        on_cpu(options.precision, "torch")
-    return "fp32" if options.precision == "auto" else options.precision
+    precision = "fp32" if options.precision == "auto" else options.precision
+    if precision != "fp32" and not torch.cuda.is_available():
+        raise ValueError(f"precision {precision!r}: engine torch runs in fp32 on a CPU; give auto or fp32")
+    return precision

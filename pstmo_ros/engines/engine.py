@@ -38,7 +38,8 @@ class Engine(ABC):
 class Options:
     """How a model runs.
 
-    precision: of the matrix products. auto: fp32 on CPUs; on GPUs fp16 if the self-test allows it, else fp32.
+    precision: of the matrix products. auto: fp32 on CPUs; on GPUs fp16 if the self-test allows it, else fp32. bf16 is
+    for who wants speed: it is off by millimetres, and runs on GPUs and, with OpenVINO, on CPUs that have units for it.
     threads: how many of the CPU's cores one inference may use; 0 leaves it to the engine.
     people: how many are usually in view: batches up to this size are tried out at start, and TensorRT tunes for it.
     """
@@ -68,9 +69,3 @@ class Recipe(NamedTuple):
     key: tuple[str, ...]
     write: Callable[[Path], object]
     open: Callable[[Path], Engine]
-
-
-def on_cpu(precision: str, engine: str) -> None:
-    """ValueError unless a CPU engine is asked for what it can do."""
-    if precision not in ("auto", "fp32"):
-        raise ValueError(f"precision {precision!r}: engine {engine} runs in fp32 on a CPU; give auto or fp32")

@@ -10,25 +10,25 @@ import numpy as np
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.types import Floats
 from pstmo_ros.engines.deployed import exported
-from pstmo_ros.engines.engine import Engine, Options, Recipe, on_cpu
+from pstmo_ros.engines.engine import Engine, Options, Recipe, Unavailable
 
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 _SMALL = 40e6  # multiply-adds of one window: a few ms on one core
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO on the CPU in fp32, any batch size. path: of an OpenVINO model."""
+    """OpenVINO on the CPU, any batch size. path: of an OpenVINO model. precision: fp32 or bf16."""
 
-    name = "openvino (cpu)"
-
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path, precision: str, threads: int = 0) -> None:
         import openvino as ov
 
         # Threads are not bound to cores: a robot's other processes need them too.
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "ENABLE_CPU_PINNING": False,
         } | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+        self.name = f"openvino (cpu, {precision})"
         self._request = ov.Core().compile_model(path, "CPU", settings).create_infer_request()
 
     def infer(self, windows: Floats) -> Floats:
@@ -37,11 +37,16 @@ class OpenVinoEngine(Engine):
 
 def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     """One graph for every batch size: static shapes measured no faster."""
-    on_cpu(options.precision, "openvino")
+    precision = "fp32" if options.precision == "auto" else options.precision
+    if precision not in _HINTS:
+        raise ValueError(f"precision {precision!r}: engine openvino runs in {' or '.join(_HINTS)} on a CPU")
     try:
         import openvino as ov
     except ImportError as e:
         raise ImportError("openvino is not installed: pip install openvino") from e
+
+    if precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Unavailable("this CPU has no bf16 units; give precision auto or fp32")
 
     def write(folder: Path) -> None:
         with warnings.catch_warnings():
@@ -52,9 +57,9 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     return Recipe(
         f"OpenVINO {ov.__version__}",
         bundle,
-        ("openvino", ov.__version__, "fp32"),
+        ("openvino", ov.__version__),
         write,
-        lambda folder: OpenVinoEngine(folder / "model.xml", options.threads or _threads(bundle)),
+        lambda folder: OpenVinoEngine(folder / "model.xml", precision, options.threads or _threads(bundle)),
     )
 
 

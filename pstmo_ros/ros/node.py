@@ -88,7 +88,7 @@ class Lifter(LifecycleNode):
         try:
             config = self._declared.read()
             bundle = bundles.load(model_path(config.model)).at(config.lifter.look_ahead_s)
-            engine = load_engine(bundle, config.engine, Options(threads=config.threads))
+            engine = load_engine(bundle, config.engine, Options(precision=config.precision, threads=config.threads))
             self._lifter = PoseLifter(bundle, engine, config.lifter)
             self._keypoints = KeypointInput(
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints

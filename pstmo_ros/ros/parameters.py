@@ -20,7 +20,7 @@ from pstmo_ros.core.pipeline import LifterConfig
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import TrackConfig
 from pstmo_ros.engines import CHOICES
-from pstmo_ros.engines.engine import MAX_THREADS
+from pstmo_ros.engines.engine import MAX_THREADS, PRECISIONS
 
 Config = TypeVar("Config")
 
@@ -31,6 +31,7 @@ class NodeConfig:
 
     model: str = "realtime"
     engine: str = "auto"
+    precision: str = "auto"
     threads: int = 0
     keypoints_type: str = "auto"
     keypoints_form: str = ""
@@ -98,6 +99,9 @@ class About:
 ABOUT = {
     "model": About("A bundled model's name, or the path of a model file (.safetensors)."),
     "engine": About(f"How the model runs: {', '.join(CHOICES)}; auto takes the fastest that works here."),
+    "precision": About(
+        f"Of the model's matrix products: {', '.join(PRECISIONS)}; auto is the fastest that reproduces the model's poses."
+    ),
     "threads": About("CPU cores that one inference may use; 0 leaves it to the engine.", 0, MAX_THREADS),
     "keypoints_type": About(f"Messages of the detector: {', '.join(KINDS)}; auto finds out from topic keypoints."),
     "keypoints_form": About("YAML file that describes the messages, for keypoints_type generic."),

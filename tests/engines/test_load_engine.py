@@ -158,10 +158,25 @@ def test_half_precision_that_fails_falls_back_to_fp32(bundle, monkeypatch, caplo
     assert "in fp16: ValueError: self-test failed" in caplog.text
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_half_precision_is_refused_on_a_cpu(bundle, engine):
-    with pytest.raises(EngineError, match="runs in fp32 on a CPU; give auto or fp32"):
+@pytest.mark.parametrize(
+    ("engine", "why"), [("torch", "runs in fp32 on a CPU; give auto or fp32"), ("openvino", "runs in fp32 or bf16")]
+)
+def test_half_precision_is_refused_on_a_cpu(bundle, engine, why):
+    with pytest.raises(EngineError, match=why):
         load_engine(bundle, engine, Options(precision="fp16"))
+
+
+def test_bf16_on_a_cpu_is_another_precision_or_says_what_the_cpu_lacks(bundle):
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(EngineError, match="this CPU has no bf16 units; give precision auto or fp32"):
+            load_engine(bundle, "openvino", Options(precision="bf16"))
+        return
+    half = load_engine(bundle, "openvino", Options(precision="bf16"))
+    assert half.name == "openvino (cpu, bf16)"
+    error_mm = np.linalg.norm(half(bundle.golden_x) - bundle.golden_y[..., :3], axis=-1).max() * 1000
+    assert 0.01 < error_mm <= 20
 
 
 @pytest.mark.parametrize(
@@ -220,7 +235,7 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
 def test_threads_are_those_asked_for_or_one_for_a_small_model(bundle, monkeypatch):
     asked = []
     made = "pstmo_ros.engines.openvino.OpenVinoEngine.__init__"
-    monkeypatch.setattr(made, lambda self, path, threads: asked.append(threads))
+    monkeypatch.setattr(made, lambda self, path, precision, threads: asked.append(threads))
     recipe = engines.ENGINES["openvino"]
     for model in (bundle, dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, frames=3**9))):
         for threads in (0, 2):
