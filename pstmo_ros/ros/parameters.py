@@ -100,7 +100,7 @@ ABOUT = {
     "model": About("A bundled model's name, or the path of a model file (.safetensors)."),
     "engine": About(f"How the model runs: {', '.join(CHOICES)}; auto takes the fastest that works here."),
     "precision": About(
-        f"Of the model's matrix products: {', '.join(PRECISIONS)}; auto is the fastest that reproduces the model's poses."
+        f"Of the model's matrix products: {', '.join(PRECISIONS)}; auto is the fastest that keeps the model's poses."
     ),
     "threads": About("CPU cores that one inference may use; 0 leaves it to the engine.", 0, MAX_THREADS),
     "keypoints_type": About(f"Messages of the detector: {', '.join(KINDS)}; auto finds out from topic keypoints."),
