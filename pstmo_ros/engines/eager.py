@@ -48,7 +48,6 @@ def torch_program(bundle: Bundle, options: Options) -> Recipe:
 
 
 def _precision(options: Options) -> str:
-    precision = "fp32" if options.precision == "auto" else options.precision
-    if precision != "fp32" and not torch.cuda.is_available():
-        raise ValueError(f"precision {precision!r}: engine torch runs in fp32 on a CPU; give auto or fp32")
-    return precision
+    if options.settled != "fp32" and not torch.cuda.is_available():
+        raise ValueError(f"precision {options.precision!r}: engine torch runs in fp32 on a CPU; give auto or fp32")
+    return options.settled

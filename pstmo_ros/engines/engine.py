@@ -56,6 +56,11 @@ class Options:
         if not 1 <= self.people <= 32:
             raise ValueError(f"people is {self.people}; give 1 to 32")
 
+    @property
+    def settled(self) -> str:
+        """The precision to run in: auto is fp32 unless load_engine has tried something faster."""
+        return "fp32" if self.precision == "auto" else self.precision
+
 
 class Recipe(NamedTuple):
     """How a compiled engine is made, stored and opened.

@@ -37,7 +37,7 @@ class OpenVinoEngine(Engine):
 
 def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     """One graph for every batch size: static shapes measured no faster."""
-    precision = "fp32" if options.precision == "auto" else options.precision
+    precision = options.settled
     if precision not in _HINTS:
         raise ValueError(f"precision {precision!r}: engine openvino runs in {' or '.join(_HINTS)} on a CPU")
     try:

@@ -22,7 +22,7 @@ def self_test(engine: Engine, bundle: Bundle, options: Options) -> float:
     ValueError when it is not within the precision's TOLERANCE_MM. What libraries prepare at the first batch of a size
     is then done.
     """
-    tolerance_mm = TOLERANCE_MM["fp32" if options.precision == "auto" else options.precision]
+    tolerance_mm = TOLERANCE_MM[options.settled]
     worst = 0.0
     for batch in range(1, options.people + 1):
         which = np.arange(batch - 1, 2 * batch - 1) % len(bundle.golden_x)

@@ -46,6 +46,14 @@ def test_with_every_share_at_zero_everything_is_seen():
     assert (first == 0).all()
 
 
+def test_what_is_hidden_throughout_is_hidden_in_every_frame():
+    shares = {"keypoints": 1.0, "limb": 1.0, "lower": 0, "low_rate": 0, "drops": 0, "short": 0}
+    for_a_while, throughout = (~_drawn(VisibilityConfig(throughout=t, **shares))[0] for t in (0.0, 1.0))
+    assert (throughout.any(1) == throughout.all(1)).all()
+    assert throughout.any()
+    assert (for_a_while.any(1) != for_a_while.all(1)).any()
+
+
 def test_shares_of_windows_are_as_asked():
     keypoints, frames, first = _drawn(
         VisibilityConfig(keypoints=0, limb=0, lower=0.3, low_rate=0.5, drops=0, short=0.25)
