@@ -79,10 +79,10 @@ class LeanAttention(nn.Module):
 
     def forward(self, x: Tensor, rows: slice) -> Tensor:
         """rows: the frames to answer for."""
-        b, n, d = x.shape
-        q, k, v = (y.view(b, n, self.heads, d // self.heads).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        q, k, v = self.qkv(x).chunk(3, -1)
         if rows != EVERY:
-            q = q[:, :, rows]
+            q = q[:, rows]  # before the heads part: after it, OpenVINO 2026.4 gets fixed shapes wrong, by millimetres
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 

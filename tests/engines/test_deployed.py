@@ -9,6 +9,7 @@ import torch
 from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.engines import Options, load_engine
 from pstmo_ros.engines.deployed import deployed, exported
 
 SMALL = ModelConfig(frames=27, stride=1, dim=32, heads=4, depth=2)
@@ -46,6 +47,18 @@ def test_poses_are_the_models(changes, tmp_path):
     before = bundle.model(x)
     np.testing.assert_allclose(deployed(bundle)(x), before, atol=1e-5)
     torch.testing.assert_close(bundle.model(x), before, atol=0, rtol=0)  # and the bundle's own model is left alone
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tem": False, "dim": 256, "heads": 8}, {"dial": True, "mofa": False, "centred": True}], ids=str
+)
+def test_openvinos_fixed_and_free_shapes_give_the_models_poses(changes, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bundle = trained(dataclasses.replace(SMALL, **changes), tmp_path)
+    engine = load_engine(bundle, "openvino", Options(people=2))
+    for people in (1, 2, 3):
+        x = np.resize(bundle.golden_x, (people, *bundle.golden_x.shape[1:]))
+        np.testing.assert_allclose(engine(x), np.resize(bundle.golden_y, (people, 17, 3)), atol=1e-4)
 
 
 def test_what_only_training_needs_is_gone(tmp_path):

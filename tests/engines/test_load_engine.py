@@ -235,7 +235,7 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
 def test_threads_are_those_asked_for_or_one_for_a_small_model(bundle, monkeypatch):
     asked = []
     made = "pstmo_ros.engines.openvino.OpenVinoEngine.__init__"
-    monkeypatch.setattr(made, lambda self, path, precision, threads: asked.append(threads))
+    monkeypatch.setattr(made, lambda self, path, precision, threads, people: asked.append(threads))
     recipe = engines.ENGINES["openvino"]
     for model in (bundle, dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, frames=3**9))):
         for threads in (0, 2):
