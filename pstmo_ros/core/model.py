@@ -6,6 +6,7 @@ B people, N frames, J = 17 joints, C = 2 coordinates, d channels.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,12 @@ from pstmo_ros.core import gravity, skeleton
 from pstmo_ros.core.centring import Centring
 from pstmo_ros.core.model_config import SEM_KINDS, ModelConfig
 from pstmo_ros.core.refine import Refine
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """No autocast for what makes or reads coordinates: in bf16 they are off by as much as a detector's are."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class Dropout(nn.Dropout):
@@ -48,11 +55,14 @@ class Attention(nn.Module):
         q, k, v = (
             self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         )  # (B, heads, N, d/heads)
-        if x.device.type == "cpu" and self.training and self.drop.p > 0:  # torch would draw its masks the slow way
+        if x.device.type != "cpu" or not self.training:
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.drop.p if self.training else 0.0)
+        elif self.drop.p > 0:  # torch would draw its masks the slow way
             shares = torch.softmax((q * (d // self.heads) ** -0.5) @ k.transpose(-2, -1), -1)
             y = self.drop(shares.to(v.dtype)) @ v
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.drop.p if self.training else 0.0)
+        else:  # torch's gradient of attention in bf16 is five times as slow as in fp32
+            with full_precision(x):
+                y = F.scaled_dot_product_attention(q.float(), k.float(), v.float())
         return self.out(y.transpose(1, 2).reshape(b, n, d))
 
 
@@ -167,7 +177,8 @@ class PoseHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
-        return self.fc(self.norm(x.reshape(b * n, d))).view(b, n, skeleton.J, self.channels)
+        with full_precision(x):
+            return self.fc(self.norm(x.reshape(b * n, d).float())).view(b, n, skeleton.J, self.channels)
 
 
 class TEM(nn.Module):
@@ -242,11 +253,12 @@ class STMO(nn.Module):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, N, P, 2), NaN where a point is missing -> TEM's output (B, N, d), and the turn to be undone."""
         joints = x[:, :, : skeleton.J]
-        joints, rotation = (joints, None) if self.centring is None else self.centring(joints)
-        features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
-        if self.config.gravity:
-            down = gravity.to_vector(x[:, :, skeleton.J])
-            features = torch.cat([features, down if rotation is None else down @ rotation.mT], -1)
+        with full_precision(x):
+            joints, rotation = (joints, None) if self.centring is None else self.centring(joints)
+            features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
+            if self.config.gravity:
+                down = gravity.to_vector(x[:, :, skeleton.J])
+                features = torch.cat([features, down if rotation is None else down @ rotation.mT], -1)
         tokens = self.sem(features)
         return (tokens if self.tem is None else self.tem(tokens)), rotation
 
@@ -282,4 +294,5 @@ class STMO(nn.Module):
     def _restored(poses: Tensor, rotation: Tensor | None) -> Tensor:
         if rotation is None:
             return poses
-        return torch.cat([Centring.restore(poses[..., :3], rotation), poses[..., 3:]], -1)
+        with full_precision(poses):
+            return torch.cat([Centring.restore(poses[..., :3], rotation), poses[..., 3:]], -1)
