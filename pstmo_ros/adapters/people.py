@@ -22,8 +22,8 @@ def seen_people(
     KeypointsError when an id repeats.
     """
     xy = xy_px.astype(np.float32)
-    scores = np.nan_to_num(scores.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    seen = np.isfinite(xy).all(-1) & (scores > 0)
+    scores = scores.astype(np.float32)
+    seen = np.isfinite(xy).all(-1) & np.isfinite(scores) & (scores > 0)
     xy[~seen], scores[~seen] = np.nan, 0
     there = np.flatnonzero(seen.any(-1))
     given = [ids[int(p)] for p in there]

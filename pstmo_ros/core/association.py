@@ -33,6 +33,13 @@ _MEASURED = np.square([0.025, 0.025, 0.08])
 # People accelerate as white noise would, by half a metre per second in 1 s.
 _PUSHED_PER_S3 = np.square([0.3, 0.3, 0.05])
 _FIRST_SPEED = np.square([1.5, 1.5, 0.3])  # of somebody who has just appeared, per second
+# What the rows of Motion.state become in dt seconds, by powers of dt: out of each other, and by being pushed (over dt).
+_POWERS = np.arange(3)
+_MOVES, _PUSHES = np.zeros((3, 5, 5)), np.zeros((3, 5, 3))
+_MOVES[0] = np.eye(5)
+_MOVES[1, 0, 1], _MOVES[1, 2, 3], _MOVES[1, 3, 4], _MOVES[2, 2, 4] = 1, 2, 1, 1
+_PUSHES[2, 2], _PUSHES[1, 3], _PUSHES[0, 4] = _PUSHED_PER_S3 / 3, _PUSHED_PER_S3 / 2, _PUSHED_PER_S3
+_MOVES, _PUSHES = _MOVES.reshape(3, 25), _PUSHES.reshape(3, 15)
 _SHAPE_TAU_S = 0.15
 _STIFF = 0.05  # body sizes
 _SURE = 3.0  # standard deviations; farther off is a turn that the filter must follow at once
@@ -162,18 +169,9 @@ def _predicted(motions: Sequence[Motion], stamp_ns: int) -> Floats:
     """States (T, 5, 3) of everyone at a stamp, before or after their own."""
     state = np.stack([m.state for m in motions])
     dt = np.array([stamp_ns - m.stamp_ns for m in motions])[:, None] * 1e-9
-    place, speed, var, both, var_speed = state.swapaxes(0, 1)
-    pushed = _PUSHED_PER_S3 * abs(dt)
-    return np.stack(
-        [
-            place + speed * dt,
-            speed,
-            var + 2 * both * dt + var_speed * dt**2 + pushed * dt**2 / 3,
-            both + var_speed * dt + pushed * dt / 2,
-            var_speed + pushed,
-        ],
-        1,
-    )
+    powers = dt**_POWERS
+    moved = (powers @ _MOVES).reshape(-1, 5, 5) @ state
+    return moved + (abs(dt) * powers @ _PUSHES).reshape(-1, 5, 3)
 
 
 def _fit(state: Floats, shape: Complexes, joints_px: Floats) -> tuple[Floats, Complexes]:

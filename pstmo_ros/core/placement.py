@@ -8,6 +8,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.types import Floats
 
 MIN_DEPTH_M = 0.3
+_LIMBS = np.array(skeleton.LIMBS)
 _RIDGE = 1e-12
 _PASSES = 2  # the second pass weighs each joint by 1/depth, which turns the algebraic error into pixels
 
@@ -22,35 +23,30 @@ def place(poses_m: Floats, rays: Floats, scores: Floats) -> Floats:
     -> translations (B, 3) metres in the camera frame; NaN for a person with fewer than three limb joints seen,
     or whose solution lies behind the camera.
     """
-    limbs = list(skeleton.LIMBS)
-    x, uv, w = (
-        poses_m[:, limbs].astype(np.float64),
-        rays[:, limbs].astype(np.float64),
-        scores[:, limbs].astype(np.float64),
-    )
+    x = poses_m[:, _LIMBS].astype(np.float64)
+    uv, w = rays[:, _LIMBS], scores[:, _LIMBS]
     seen = np.isfinite(uv).all(-1) & (w > 0)
-    uv = np.where(seen[..., None], uv, 0)
-    w = np.where(seen, w, 0)
     out = np.full((len(x), 3), np.nan)
     solvable = seen.sum(-1) >= 3
     if not solvable.any():
         return out
 
-    x, uv, w = x[solvable], uv[solvable], w[solvable]
+    x, seen = x[solvable], seen[solvable]
+    uv, w = np.where(seen[..., None], uv[solvable], 0.0), np.where(seen, w[solvable], 0.0)
     b = uv * x[..., 2:] - x[..., :2]  # (P, L, 2): the right-hand sides
-    uvb, uv2 = uv * b, uv * uv
-    depth_weight = np.ones_like(w)
-    translation: Floats = np.empty((len(x), 3))
+    one, uv2, uvb = np.ones_like(uv[..., :1]), (uv * uv).sum(-1, keepdims=True), (uv * b).sum(-1, keepdims=True)
+    terms = np.concatenate([one, uv, b, uv2, uvb], -1)  # whose weighted sums over the joints are all that is needed
+    q = w
     for _ in range(_PASSES):
-        q = (w * depth_weight)[..., None]
-        total = q.sum(1)
+        sums = (q[:, None] @ terms)[:, 0]
+        total, of_uv, of_b = sums[:, :1], sums[:, 1:3], sums[:, 3:5]
+        mean = of_uv / total
         # tx and ty eliminated: one equation for tz. A tiny ridge keeps a degenerate pose (all joints on one ray)
         # solvable; it then fails the depth check.
-        mean, right = (q * uv).sum(1) / total, (q * b).sum(1) / total
-        square = (q * uv2).sum((1, 2)) - (total * mean * mean).sum(-1)
-        tz = ((total * mean * right).sum(-1) - (q * uvb).sum((1, 2))) / (square + _RIDGE)
-        translation[:, :2], translation[:, 2] = right + mean * tz[:, None], tz
-        depth_weight = np.maximum(x[..., 2] + tz[:, None], MIN_DEPTH_M) ** -2
-    translation[translation[:, 2] < MIN_DEPTH_M] = np.nan
+        square = sums[:, 5] - (mean * of_uv).sum(-1) + _RIDGE
+        tz = (((mean * of_b).sum(-1) - sums[:, 6]) / square)[:, None]
+        q = w / np.square(np.maximum(x[..., 2] + tz, MIN_DEPTH_M))
+    translation = np.concatenate([of_b / total + mean * tz, tz], -1)
+    translation[tz[:, 0] < MIN_DEPTH_M] = np.nan
     out[solvable] = translation
     return out
