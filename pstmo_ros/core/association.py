@@ -35,11 +35,11 @@ _PUSHED_PER_S3 = np.square([0.3, 0.3, 0.05])
 _FIRST_SPEED = np.square([1.5, 1.5, 0.3])  # of somebody who has just appeared, per second
 # What the rows of Motion.state become in dt seconds, by powers of dt: out of each other, and by being pushed (over dt).
 _POWERS = np.arange(3)
-_MOVES, _PUSHES = np.zeros((3, 5, 5)), np.zeros((3, 5, 3))
+_MOVES: Floats = np.zeros((3, 5, 5))
 _MOVES[0] = np.eye(5)
 _MOVES[1, 0, 1], _MOVES[1, 2, 3], _MOVES[1, 3, 4], _MOVES[2, 2, 4] = 1, 2, 1, 1
+_PUSHES: Floats = np.zeros((3, 5, 3))
 _PUSHES[2, 2], _PUSHES[1, 3], _PUSHES[0, 4] = _PUSHED_PER_S3 / 3, _PUSHED_PER_S3 / 2, _PUSHED_PER_S3
-_MOVES, _PUSHES = _MOVES.reshape(3, 25), _PUSHES.reshape(3, 15)
 _SHAPE_TAU_S = 0.15
 _STIFF = 0.05  # body sizes
 _SURE = 3.0  # standard deviations; farther off is a turn that the filter must follow at once
@@ -170,8 +170,8 @@ def _predicted(motions: Sequence[Motion], stamp_ns: int) -> Floats:
     state = np.stack([m.state for m in motions])
     dt = np.array([stamp_ns - m.stamp_ns for m in motions])[:, None] * 1e-9
     powers = dt**_POWERS
-    moved = (powers @ _MOVES).reshape(-1, 5, 5) @ state
-    return moved + (abs(dt) * powers @ _PUSHES).reshape(-1, 5, 3)
+    moved = (powers @ _MOVES.reshape(3, -1)).reshape(-1, 5, 5) @ state
+    return moved + (abs(dt) * powers @ _PUSHES.reshape(3, -1)).reshape(-1, 5, 3)
 
 
 def _fit(state: Floats, shape: Complexes, joints_px: Floats) -> tuple[Floats, Complexes]:
