@@ -101,6 +101,17 @@ def test_figures_count_the_joints_asked_for_and_frames_without_a_pose():
     assert figures(result)["posed %"] == 75
 
 
+def test_where_a_pelvis_is_guessed_to_be_does_not_count_about_another_joint():
+    torch.manual_seed(0)
+    truth = torch.randn(4, 17, 3)
+    guessed = truth + torch.tensor([0.1, 0, 0])
+    guessed[:, skeleton.ROOT] = truth[:, skeleton.ROOT]
+    arms = [skeleton.index("left_wrist"), skeleton.index("right_wrist")]
+    result = [Run("a", guessed, truth, torch.zeros(4), None)]
+    assert figures(result, arms)["MPJPE"] == pytest.approx(100, abs=1e-3)
+    assert figures(result, arms, skeleton.index("thorax"))["MPJPE"] == pytest.approx(0, abs=1e-3)
+
+
 def test_the_page_is_written(tmp_path):
     torch.manual_seed(0)
     ours = {"mofa": False, "centred": True, "dial": True, "uncertainty": True, "gravity": True}
