@@ -242,3 +242,14 @@ def test_attention_that_drops_shares_keeps_its_mean():
         whole, dropped = attention.eval()(x), attention.train()(x.expand(20_000, -1, -1))
     assert (dropped[0] - dropped[1]).abs().max() > 0.01
     torch.testing.assert_close(dropped.mean(0, keepdim=True), whole, atol=0.005, rtol=0)
+
+
+def test_coordinates_are_not_rounded_in_bf16():
+    torch.manual_seed(0)
+    model = STMO(ModelConfig(9, 1, dim=32, heads=4, depth=1, centred=True)).eval()
+    small_and_aside = 0.5 + 0.01 * torch.randn(4, 9, 17, 2)  # bf16 there goes in steps of 0.004
+    with torch.no_grad():
+        exact = model(small_and_aside)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(small_and_aside)
+    assert (found - exact).norm() < 0.02 * exact.norm()
