@@ -41,7 +41,7 @@ _PUBLISHED = ("model.dial=false", "model.mofa=true", "model.uncertainty=false", 
 PSTMO = {  # name -> what is changed
     "P-STMO as published": (*_PUBLISHED, "model.centred=false"),
     "P-STMO as published, camera turned to the person": _PUBLISHED,
-    "every frame answered for (ours)": (),
+    "every frame answered for (ours)": ("model.uncertainty=false",),
 }
 
 
