@@ -30,10 +30,10 @@ def machine() -> str:
 
 
 def table(rows: Sequence[dict]) -> str:
-    """Rows of equal keys as Markdown."""
-    names = list(rows[0])
+    """Rows as Markdown, with a dash where one lacks what another has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [names, ["---:"] * len(names)]
-    lines += [[f"{r[n]:.2f}" if isinstance(r[n], float) else str(r[n]) for n in names] for r in rows]
+    lines += [[f"{v:.2f}" if isinstance(v := r.get(n, "–"), float) else str(v) for n in names] for r in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

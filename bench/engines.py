@@ -48,6 +48,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
     rows: list[dict[str, object]] = []
     large, small = torch.randn(4096, 1024), torch.randn(1024, 1024)
     for n in frames:
+        torch.manual_seed(0)
         config = ModelConfig(frames=n, stride=1)
         golden = 0.3 * np.random.default_rng(0).standard_normal((4, n, 17, 2)).astype(np.float32)
         bundle = save_bundle(folder / f"{n}.safetensors", STMO(config), "rays", {"data": "none"}, golden)
