@@ -94,7 +94,7 @@ def test_stage_two_starts_where_stage_one_ended(tmp_path):
         torch.testing.assert_close(model[name], encoder[name], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["realtime", "accurate"])
+@pytest.mark.parametrize("name", ["realtime", "steady"])
 def test_the_bundled_models_configurations_train(name, tmp_path):
     small = ["init=", "model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
     config = load_config(FinetuneConfig, ROOT / f"config/training/{name}.yaml", [*small, f"run={tmp_path}"])
