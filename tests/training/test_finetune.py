@@ -107,8 +107,9 @@ def test_the_bundled_models_configurations_train(name, tmp_path):
     assert "mocap.cs.cmu.edu" in bundle.metadata["training"]["licence"]
 
 
-def test_the_bundled_model_answers_at_every_look_ahead_with_deviations():
-    bundle = load(model_path("realtime"))
+@pytest.mark.parametrize("name", ["realtime", "steady"])
+def test_the_bundled_models_answer_at_every_look_ahead_with_deviations(name):
+    bundle = load(model_path(name))
     assert bundle.config.dial
     assert bundle.config.uncertainty
     assert bundle.at(bundle.config.longest_look_ahead_s).model(torch.from_numpy(bundle.golden_x)).shape[1:] == (17, 4)
