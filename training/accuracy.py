@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from pstmo_ros.core import bundle as bundles
-from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
@@ -30,15 +29,14 @@ from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.engines.engine import Engine
 from pstmo_ros.recording import Recording
 from training import metrics
+from training.changes import Change, every, hide, hide_some
 from training.mocap import CMU, Mocap, load_mocap
 from training.scores import action_family
 from training.synthesis import record_clip
 
 _PITCHES_DEG = (0, -60, -30, 30, 60)
-_HIDDEN_S = 1.6  # which keypoints are hidden is drawn anew this often
 _UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith(("hip", "knee", "ankle", "pelvis")))
 _ALL = tuple(range(skeleton.J))
-Change = Callable[[Recording, int], Recording]  # a recording and a seed -> what the node gets instead
 Lifters = Callable[[float], PoseLifter]  # look-ahead in seconds -> a lifter that has seen nothing yet
 
 
@@ -106,54 +104,6 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
             for name in ("coco_17", "body_25", "openpose_18", "halpe_26", "mediapipe_33", "h36m_17")
         ],
     }
-
-
-def hide_some(count: int) -> Change:
-    """Hide so many keypoints, drawn anew every ``_HIDDEN_S``."""
-
-    def change(recording: Recording, seed: int) -> Recording:
-        random = np.random.default_rng(seed)
-        keypoints = recording.keypoints.copy()
-        seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
-        for part in range(int(seconds[-1] / _HIDDEN_S) + 1):
-            rows = np.flatnonzero(seconds // _HIDDEN_S == part)
-            _hide(keypoints, rows, random.permutation(keypoints.shape[2])[:count])
-        return dataclasses.replace(recording, keypoints=keypoints)
-
-    return change
-
-
-def hide(ends: tuple[str, ...]) -> Change:
-    """Hide the keypoints whose names end so, throughout."""
-
-    def change(recording: Recording, _: int) -> Recording:
-        names = layouts.get(recording.layout).joints
-        keypoints = recording.keypoints.copy()
-        _hide(keypoints, np.arange(len(keypoints)), np.array([i for i, n in enumerate(names) if n.endswith(ends)]))
-        return dataclasses.replace(recording, keypoints=keypoints)
-
-    return change
-
-
-def every(step: int) -> Change:
-    """A detector that is so many times slower."""
-
-    def change(recording: Recording, _: int) -> Recording:
-        assert recording.truth_m is not None
-        assert recording.person_ids is not None
-        return dataclasses.replace(
-            recording,
-            keypoints=recording.keypoints[::step],
-            stamps_ns=recording.stamps_ns[::step],
-            person_ids=recording.person_ids[::step],
-            truth_m=recording.truth_m[::step],
-        )
-
-    return change
-
-
-def _hide(keypoints: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
-    keypoints[rows[:, None], :, columns] = (np.nan, np.nan, 0)
 
 
 def of_bundle(bundle: Bundle) -> Lifters:

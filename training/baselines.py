@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import Bundle, load
 from pstmo_ros.core.centring import Centring
-from pstmo_ros.core.model import full_precision
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.core.types import Floats
@@ -111,12 +110,9 @@ class Baseline(nn.Module):
         self.centring = Centring(config.frames, config.centre)
 
     def forward(self, x: Tensor) -> Tensor:
-        with full_precision(x):
-            x, rotation = self.centring(x)
-            x = torch.where(torch.isnan(x), self.missing_joint, x)
-        poses = self.network(x.flatten(2)).view(-1, skeleton.J, 3).float()
-        with full_precision(x):
-            return Centring.restore(poses, rotation)
+        x, rotation = self.centring(x)
+        x = torch.where(torch.isnan(x), self.missing_joint, x)
+        return Centring.restore(self.network(x.flatten(2)).view(-1, skeleton.J, 3), rotation)
 
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {

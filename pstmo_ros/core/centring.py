@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """No autocast for what makes or reads coordinates: in bf16 they are off by as much as a detector's are."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class Centring(nn.Module):
@@ -33,15 +41,22 @@ class Centring(nn.Module):
         total = weights.sum((1, 2)).clamp(min=1e-6)
         rays = torch.where(seen, rays, 0.0)
         rotation = _towards((weights * rays).sum((1, 2)) / total)
-        turned = F.pad(rays, (0, 1), value=1.0).flatten(1, 2) @ rotation.transpose(1, 2)
+        turned = self.turn(F.pad(rays, (0, 1), value=1.0).flatten(1, 2), rotation)
         x = (turned[..., :2] / turned[..., 2:].clamp(min=0.1)).view_as(rays)
         size = ((weights * x * x).sum((1, 2)) / total).sum(-1).sqrt().clamp(min=self.SMALLEST)
         return torch.where(seen, x / size[:, None, None, None], torch.nan), rotation
 
     @staticmethod
+    def turn(directions: Tensor, rotation: Tensor) -> Tensor:
+        """Directions (B, M, 3) in the real camera -> in the turned one."""
+        with full_precision(directions):
+            return directions @ rotation.mT
+
+    @staticmethod
     def restore(poses: Tensor, rotation: Tensor) -> Tensor:
         """Poses (B, …, 17, 3) in the turned camera -> in the real one."""
-        return (poses.flatten(1, -2) @ rotation).view_as(poses)
+        with full_precision(poses):
+            return (poses.float().flatten(1, -2) @ rotation).view_as(poses)
 
 
 def _towards(ray: Tensor) -> Tensor:

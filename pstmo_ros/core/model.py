@@ -6,22 +6,15 @@ B people, N frames, J = 17 joints, C = 2 coordinates, d channels.
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pstmo_ros.core import gravity, skeleton
-from pstmo_ros.core.centring import Centring
+from pstmo_ros.core.centring import Centring, full_precision
 from pstmo_ros.core.model_config import SEM_KINDS, ModelConfig
 from pstmo_ros.core.refine import Refine
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """No autocast for what makes or reads coordinates: in bf16 they are off by as much as a detector's are."""
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class Dropout(nn.Dropout):
@@ -253,12 +246,11 @@ class STMO(nn.Module):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, N, P, 2), NaN where a point is missing -> TEM's output (B, N, d), and the turn to be undone."""
         joints = x[:, :, : skeleton.J]
-        with full_precision(x):
-            joints, rotation = (joints, None) if self.centring is None else self.centring(joints)
-            features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
-            if self.config.gravity:
-                down = gravity.to_vector(x[:, :, skeleton.J])
-                features = torch.cat([features, down if rotation is None else down @ rotation.mT], -1)
+        joints, rotation = (joints, None) if self.centring is None else self.centring(joints)
+        features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
+        if self.config.gravity:
+            down = gravity.to_vector(x[:, :, skeleton.J])
+            features = torch.cat([features, down if rotation is None else Centring.turn(down, rotation)], -1)
         tokens = self.sem(features)
         return (tokens if self.tem is None else self.tem(tokens)), rotation
 
@@ -294,5 +286,4 @@ class STMO(nn.Module):
     def _restored(poses: Tensor, rotation: Tensor | None) -> Tensor:
         if rotation is None:
             return poses
-        with full_precision(poses):
-            return torch.cat([Centring.restore(poses[..., :3], rotation), poses[..., 3:]], -1)
+        return torch.cat([Centring.restore(poses[..., :3], rotation), poses[..., 3:]], -1)

@@ -41,7 +41,8 @@ class Options:
     precision: of the matrix products. auto: fp32 on CPUs; on GPUs fp16 if the self-test allows it, else fp32. bf16 is
     for who wants speed: it is off by millimetres, and runs on GPUs and, with OpenVINO, on CPUs that have units for it.
     threads: how many of the CPU's cores one inference may use; 0 leaves it to the engine.
-    people: how many are usually in view: batches up to this size are tried out at start, and TensorRT tunes for it.
+    people: how many are usually in view: batches up to this size are tried out at start, TensorRT tunes for it, and
+    OpenVINO has a graph for each of them.
     """
 
     precision: str = "auto"

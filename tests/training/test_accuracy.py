@@ -13,7 +13,8 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from tests.conftest import walker
-from training.accuracy import Run, calibration, every, figures, hide, hide_some
+from training.accuracy import Run, calibration, figures
+from training.changes import every, hide, hide_some
 from training.mocap import CMU, Mocap, load_mocap
 from training.synthesis import place_camera, record_clip
 

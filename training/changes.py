@@ -1,0 +1,62 @@
+"""What can befall a recording before it is lifted: hidden keypoints, a slower detector."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from pstmo_ros.core import layouts
+from pstmo_ros.recording import Recording
+
+Change = Callable[[Recording, int], Recording]  # a recording and a seed -> what the node gets instead
+_HIDDEN_S = 1.6  # which keypoints are hidden is drawn anew this often
+
+
+def hide_some(count: int) -> Change:
+    """Hide so many keypoints, drawn anew every ``_HIDDEN_S``."""
+
+    def change(recording: Recording, seed: int) -> Recording:
+        random = np.random.default_rng(seed)
+        keypoints = recording.keypoints.copy()
+        seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
+        for part in range(int(seconds[-1] / _HIDDEN_S) + 1):
+            rows = np.flatnonzero(seconds // _HIDDEN_S == part)
+            _hide(keypoints, rows, random.permutation(keypoints.shape[2])[:count])
+        return dataclasses.replace(recording, keypoints=keypoints)
+
+    return change
+
+
+def hide(ends: tuple[str, ...]) -> Change:
+    """Hide the keypoints whose names end so, throughout."""
+
+    def change(recording: Recording, _: int) -> Recording:
+        names = layouts.get(recording.layout).joints
+        keypoints = recording.keypoints.copy()
+        _hide(keypoints, np.arange(len(keypoints)), np.array([i for i, n in enumerate(names) if n.endswith(ends)]))
+        return dataclasses.replace(recording, keypoints=keypoints)
+
+    return change
+
+
+def every(step: int) -> Change:
+    """A detector that is so many times slower."""
+
+    def change(recording: Recording, _: int) -> Recording:
+        assert recording.truth_m is not None
+        assert recording.person_ids is not None
+        return dataclasses.replace(
+            recording,
+            keypoints=recording.keypoints[::step],
+            stamps_ns=recording.stamps_ns[::step],
+            person_ids=recording.person_ids[::step],
+            truth_m=recording.truth_m[::step],
+        )
+
+    return change
+
+
+def _hide(keypoints: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    keypoints[rows[:, None], :, columns] = (np.nan, np.nan, 0)
