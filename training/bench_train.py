@@ -182,9 +182,7 @@ def our_steps(clips: list[Clip], config: RunConfig, device: torch.device) -> Ite
         batch = source.draw(config.batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             loss, _ = trained(batch.joints, batch.poses_m)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimizer.step()
+        state.descend(loss)
         yield
 
 

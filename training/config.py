@@ -49,7 +49,7 @@ class RunConfig:
     batch: int = 128
     steps: int = 7000
     epochs: float = 0.0
-    optimizer: str = "adamw"  # or adam (with amsgrad), the paper's
+    optimizer: str = "adamw"  # adam, the paper's, or muon; see training.optimizers
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     decay: float = 0.97
@@ -66,7 +66,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         choices = {
-            "optimizer": ("adamw", "adam"),
+            "optimizer": ("adamw", "adam", "muon"),
             "schedule": ("cosine", "exponential"),
             "precision": ("fp32", "bf16"),
         }

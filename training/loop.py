@@ -27,6 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training.config import RunConfig
+from training.optimizers import optimizers
 from training.sources import DATASETS, Source, steps_per_epoch
 
 _SHOW_EVERY = 20  # steps
@@ -74,15 +75,21 @@ class Optimisation:
         c = self.config = config
         self.model, self.step = model, 0
         self.steps = math.ceil(c.epochs * per_epoch) if c.epochs > 0 else c.steps
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer: torch.optim.Optimizer
-        if c.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(parameters, c.learning_rate, amsgrad=True, fused=True)
-        else:
-            self.optimizer = torch.optim.AdamW(
-                parameters, c.learning_rate, (0.9, 0.98), weight_decay=c.weight_decay, fused=True
-            )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: self._rate(step, per_epoch))
+        self.optimizers = optimizers(c.optimizer, model, c.learning_rate, c.weight_decay)
+        self.schedules = [
+            torch.optim.lr_scheduler.LambdaLR(o, lambda step: self._rate(step, per_epoch)) for o in self.optimizers
+        ]
+
+    def descend(self, loss: Tensor) -> None:
+        """One step along the gradient of ``loss``."""
+        self.model.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+        self.step += 1
 
     def save(self, path: Path) -> None:
         """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole."""
@@ -90,8 +97,8 @@ class Optimisation:
             "step": self.step,
             "config": self._settings(),
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "schedules": [s.state_dict() for s in self.schedules],
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -105,8 +112,10 @@ class Optimisation:
         if (before := state["config"]) != (now := self._settings()):
             raise ValueError(f"--resume: the checkpoint was made with other settings; then {before}; now {now}")
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        for optimizer, was in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(was)
+        for schedule, was in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(was)
         self.step = int(state["step"])
 
     def _settings(self) -> str:
@@ -171,13 +180,7 @@ def _step(
     bf16 = config.precision == "bf16"
     with torch.autocast(process.device.type, torch.bfloat16) if bf16 else nullcontext():
         loss, error = trained(batch.joints, batch.poses_m)
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if config.clip_norm > 0:
-        nn.utils.clip_grad_norm_(trained.parameters(), config.clip_norm)
-    state.optimizer.step()
-    state.schedule.step()
-    state.step += 1
+    state.descend(loss)
     return loss.detach(), error.detach()
 
 

@@ -67,7 +67,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer=sgd"], "adamw, adam"),
+        (["optimizer=sgd"], "adamw, adam, muon"),
         (["batch=0"], "batch is 0"),
         (["normalization=ray"], "rays"),
         (["normalization=screen", "model.refine=true"], r"model\.refine needs normalization: rays"),

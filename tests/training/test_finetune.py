@@ -56,9 +56,9 @@ def test_it_learns(tmp_path):
 def test_killed_and_resumed_is_the_same_run_bit_for_bit(tmp_path):
     """kill -9 in the middle; what is left is readable and leads to the very weights of a run left alone.
 
-    Stage I, which draws all that Stage II draws and masks besides; the loop is the same.
+    Stage I, which draws all that Stage II draws and masks besides; the loop is the same. Muon brings AdamW with it.
     """
-    settings = {"steps": 40, "checkpoint_minutes": 0, "validate_every": 20}
+    settings = {"steps": 40, "checkpoint_minutes": 0, "validate_every": 20, "optimizer": "muon"}
     command = [sys.executable, "-m", "training.pretrain"]
     killed = subprocess.Popen([*command, *_arguments(tmp_path / "k", **settings)], cwd=ROOT, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / "k" / CHECKPOINT
@@ -123,7 +123,7 @@ def test_human36m_trains_with_the_papers_schedule(tmp_path):
     # 5 people, 4 cameras, 12 frames, each with its mirror image: 480 windows, 3 batches of 160 an epoch.
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert state["step"] == 6
-    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(7e-4 * 0.97**2)
+    assert state["optimizers"][0]["param_groups"][0]["lr"] == pytest.approx(7e-4 * 0.97**2)
     assert bundle.normalization == "screen"
     assert "Human3.6M" in bundle.metadata["training"]["licence"]
 
