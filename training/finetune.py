@@ -40,6 +40,8 @@ class FinetuneConfig(RunConfig):
     as training the refining module does (with model.dial in both, its window may be another); empty for none.
     lambda_frames: weight of the multi-frame loss (paper eq. 9). lambda_std: weight of the deviations' likelihood, with
     model.uncertainty. flip_test: validate on the mean of the pose and the mirrored input's (section 4.2).
+    frames_seen: with model.dial, how many of the window's frames a step sees: the newest and others drawn anew each
+    time, which makes long windows as cheap as short ones; 0 for all. Validation sees all.
     """
 
     stage: ClassVar[str] = "finetune"
@@ -48,6 +50,13 @@ class FinetuneConfig(RunConfig):
     lambda_frames: float = 1.0
     lambda_std: float = 0.01
     flip_test: bool = False
+    frames_seen: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = self.model.frames if self.model.dial else 0
+        if not 0 <= self.frames_seen <= most:
+            raise ValueError(f"frames_seen is {self.frames_seen}; give 0 to model.frames with model.dial, 0 without")
 
 
 class StageTwo(Objective):
@@ -60,22 +69,37 @@ class StageTwo(Objective):
 
     figure = "mpjpe_mm"
 
-    def __init__(self, model: STMO, lambda_frames: float, lambda_std: float = 0.0) -> None:
+    def __init__(self, model: STMO, lambda_frames: float, lambda_std: float = 0.0, frames_seen: int = 0) -> None:
         super().__init__()
         self.model, self.lambda_frames, self.lambda_std = model, lambda_frames, lambda_std
+        self.frames_seen = frames_seen
 
     def forward(self, joints: Tensor, poses_m: Tensor) -> tuple[Tensor, Tensor]:
-        pose, frames = self.model.forward_all(joints)
         c = self.model.config
-        single = joint_errors_mm(pose[..., :3], poses_m[:, c.window.target])
+        if c.dial:
+            seen = self._drawn(joints.device)
+            frames, poses_m = self.model.forward_frames(joints[:, seen], seen), poses_m[:, seen]
+            pose, target = frames[:, -1], poses_m[:, -1]
+        else:
+            pose, frames = self.model.forward_all(joints)
+            target = poses_m[:, c.window.target]
+        single = joint_errors_mm(pose[..., :3], target)
         multiple = joint_errors_mm(frames[..., :3], poses_m)
         asked = single.mean()
         if c.dial:
-            asked = _NEWEST * asked + (1 - _NEWEST) * multiple[:, c.frames // 2 :].mean()
+            asked = _NEWEST * asked + (1 - _NEWEST) * multiple[:, seen >= c.frames // 2].mean()
         loss = (asked + self.lambda_frames * multiple.mean()) / 1000
         if c.uncertainty:
             loss = loss + self.lambda_std * (_unlikelihood(single, pose) + _unlikelihood(multiple, frames))
         return loss, single.mean()
+
+    def _drawn(self, device: torch.device) -> Tensor:
+        """The frames that this step sees, oldest first, the newest among them."""
+        n = self.model.config.frames
+        if self.frames_seen == 0:
+            return torch.arange(n, device=device)
+        older = torch.randperm(n - 1, device=device)[: self.frames_seen - 1]
+        return torch.cat([older.sort().values, older.new_tensor([n - 1])])
 
 
 def _unlikelihood(errors_mm: Tensor, poses: Tensor) -> Tensor:
@@ -110,7 +134,7 @@ def train(config: FinetuneConfig, resume: bool = False) -> Bundle | None:
         asked = [config.model.longest_look_ahead_s * share for share in _DIAL]
         return {f"look_ahead_{s:.2f}_s": validate(model.at(s), batches, config.flip_test) for s in asked}
 
-    objective = StageTwo(model, config.lambda_frames, config.lambda_std)
+    objective = StageTwo(model, config.lambda_frames, config.lambda_std, config.frames_seen)
     figures = optimise(config, process, objective, data.train, validation, resume)
     if not process.first:
         return None

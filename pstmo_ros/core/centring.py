@@ -34,10 +34,13 @@ class Centring(nn.Module):
         weights[:, centre] = 1
         self.register_buffer("weights", weights, persistent=False)
 
-    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and rotations (B, 3, 3)."""
+    def forward(self, rays: Tensor, frames: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and rotations (B, 3, 3).
+
+        frames: which frames of the window the rays are, (N,); None for all.
+        """
         seen = ~torch.isnan(rays)
-        weights = torch.where(seen, self.weights, 0.0)
+        weights = torch.where(seen, self.weights if frames is None else self.weights[:, frames], 0.0)
         total = weights.sum((1, 2)).clamp(min=1e-6)
         rays = torch.where(seen, rays, 0.0)
         rotation = _towards((weights * rays).sum((1, 2)) / total)

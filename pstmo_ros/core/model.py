@@ -184,7 +184,7 @@ class TEM(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config.dim, config.heads, config.dropout) for _ in range(config.depth))
 
     def forward(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
-        """frames: which frames of the window the tokens are, (B, V), as Stage I leaves some out; None for all."""
+        """frames: which frames of the window the tokens are, (B, N) or (N,), where some are left out; None for all."""
         x = self.drop(x + (self.position if frames is None else self.position[0, frames]))
         for layer in self.layers:
             x = layer(x)
@@ -243,28 +243,36 @@ class STMO(nn.Module):
         other.target_token = other.config.window.target
         return other
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, N, P, 2), NaN where a point is missing -> TEM's output (B, N, d), and the turn to be undone."""
+    def encode(self, x: Tensor, frames: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """(B, N, P, 2), NaN where a point is missing -> TEM's output (B, N, d), and the turn to be undone.
+
+        frames: which frames of the window ``x`` is, (N,); None for all.
+        """
         joints = x[:, :, : skeleton.J]
-        joints, rotation = (joints, None) if self.centring is None else self.centring(joints)
+        joints, rotation = (joints, None) if self.centring is None else self.centring(joints, frames)
         features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
         if self.config.gravity:
             down = gravity.to_vector(x[:, :, skeleton.J])
             features = torch.cat([features, down if rotation is None else Centring.turn(down, rotation)], -1)
         tokens = self.sem(features)
-        return (tokens if self.tem is None else self.tem(tokens)), rotation
+        return (tokens if self.tem is None else self.tem(tokens, frames)), rotation
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, P, 2), NaN where a point is missing -> (B, 17, O) metres."""
         tokens, rotation = self.encode(x)
         return self._restored(self._target_pose(tokens, x), rotation)[:, 0]
 
+    def forward_frames(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
+        """Poses (B, N, 17, O) of every frame in ``x``, a window (B, N, P, 2) or, with the dial, its ``frames`` (N,)."""
+        tokens, rotation = self.encode(x, frames)
+        return self._restored(self._read(tokens, self.head), rotation)
+
     def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward`` and the multi-frame loss's poses: ((B, 17, O), (B, N, 17, O))."""
-        tokens, rotation = self.encode(x)
         if self.head_frames is None:
-            poses = self._restored(self._read(tokens, self.head), rotation)
+            poses = self.forward_frames(x)
             return poses[:, self.config.window.target], poses
+        tokens, rotation = self.encode(x)
         poses = torch.cat([self._target_pose(tokens, x), self._read(tokens, self.head_frames)], 1)
         poses = self._restored(poses, rotation)
         return poses[:, 0], poses[:, 1:]
@@ -280,7 +288,10 @@ class STMO(nn.Module):
         pose: Tensor = head(tokens)
         if self.head_std is None:
             return pose
-        return torch.cat([pose, self.TYPICAL_STD_M * self.head_std(tokens).clamp(-5, 5).exp()], -1)
+        std = (
+            self.TYPICAL_STD_M * self.head_std(tokens.detach()).clamp(-5, 5).exp()
+        )  # they follow, and cost no accuracy
+        return torch.cat([pose, std], -1)
 
     @staticmethod
     def _restored(poses: Tensor, rotation: Tensor | None) -> Tensor:

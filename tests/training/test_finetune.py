@@ -30,6 +30,7 @@ from training.recorded import flipped
 
 ROOT = Path(__file__).parents[2]
 TINY = ModelConfig(frames=9, stride=6, dim=32, heads=4, depth=1)
+BUNDLED = ("realtime", "steady")
 SMALL = {"model": TINY, "batch": 32, "warmup": 5, "validation_windows": 128}
 
 
@@ -94,7 +95,7 @@ def test_stage_two_starts_where_stage_one_ended(tmp_path):
         torch.testing.assert_close(model[name], encoder[name], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["realtime", "steady"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_the_bundled_models_configurations_train(name, tmp_path):
     small = ["init=", "model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
     config = load_config(FinetuneConfig, ROOT / f"config/training/{name}.yaml", [*small, f"run={tmp_path}"])
@@ -107,7 +108,7 @@ def test_the_bundled_models_configurations_train(name, tmp_path):
     assert "mocap.cs.cmu.edu" in bundle.metadata["training"]["licence"]
 
 
-@pytest.mark.parametrize("name", ["realtime", "steady"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_the_bundled_models_answer_at_every_look_ahead_with_deviations(name):
     bundle = load(model_path(name))
     assert bundle.config.dial
@@ -201,6 +202,45 @@ def test_processes_started_by_torchrun_train_one_model(tmp_path):
 def test_windows_are_whole_where_the_paper_has_them_whole(tmp_path):
     config = _config(tmp_path, steps=1, batches=BatchConfig(held=False))
     assert set(train(config).metadata["training"]["validation_mpjpe_mm"]) == {"whole_windows"}
+
+
+def test_a_step_may_see_some_frames_of_the_window_the_newest_always():
+    model = STMO(dataclasses.replace(TINY, mofa=False, dial=True, centred=True))
+    joints, poses = torch.rand(3, 9, 17, 2), torch.rand(3, 9, 17, 3)
+    seen = set()
+    for _ in range(20):
+        model.zero_grad()
+        StageTwo(model, 1.0, frames_seen=4)(joints, poses)[0].backward()
+        frames = model.tem.position.grad[0].abs().amax(1).nonzero().flatten().tolist()  # whose positions are trained
+        assert len(frames) == 4
+        assert frames[-1] == 8
+        seen.update(frames)
+    assert seen == set(range(9))
+    model.eval()
+    with torch.no_grad():
+        every_frame, all_of_them = (StageTwo(model, 1.0, frames_seen=n)(joints, poses)[0] for n in (0, 9))
+    torch.testing.assert_close(every_frame, all_of_them)
+
+
+def test_frames_that_cannot_be_left_out_are_refused():
+    with pytest.raises(ValueError, match=r"frames_seen is 82; give 0 to model\.frames with model\.dial, 0 without"):
+        load_config(FinetuneConfig, ROOT / "config/training/accurate.yaml", ["frames_seen=82"])
+    with pytest.raises(ValueError, match="frames_seen is 3"):
+        load_config(FinetuneConfig, None, ["frames_seen=3"])
+
+
+def test_deviations_follow_poses_and_cost_them_nothing():
+    model = STMO(dataclasses.replace(TINY, mofa=False, dial=True, uncertainty=True, dropout=0.0))
+    joints, poses = torch.rand(3, 9, 17, 2), torch.rand(3, 9, 17, 3)
+    gradients = []
+    for weight in (0.0, 5.0):
+        model.zero_grad()
+        StageTwo(model, 1.0, lambda_std=weight)(joints, poses)[0].backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        if "std" not in name:
+            torch.testing.assert_close(gradient, gradients[1][name], msg=name)
+    assert gradients[1]["head_std.fc.weight"].abs().sum() > 0
 
 
 def test_a_model_with_the_dial_goes_on_in_another_window(tmp_path):
