@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from tqdm import tqdm
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import Bundle
+from pstmo_ros.core.normalize import ASSUMED_FIELD_OF_VIEW_DEG
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.engines.engine import Engine
 from pstmo_ros.recording import Recording
 from training import metrics
-from training.changes import Change, every, hide, hide_some
+from training.changes import Change, every, forget_camera, hide, hide_some
 from training.mocap import CMU, Mocap, load_mocap
 from training.scores import action_family
 from training.synthesis import record_clip
@@ -88,6 +90,10 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
             dataclasses.replace(row, origin=skeleton.index("thorax")) for row in above_the_table
         ],
         "Detector rate, Hz": [Condition(f"{hz / k:.3g}", change=None if k == 1 else every(k)) for k in (1, 2, 3, 5, 6)],
+        f"Intrinsics, or {ASSUMED_FIELD_OF_VIEW_DEG:g} degrees taken for the field of view": [
+            Condition("known"),
+            Condition("unknown", change=forget_camera),
+        ],
         "Camera pitch, degrees": [Condition(f"{p:+d}", pitch_deg=p) for p in _PITCHES_DEG],
         "Where down is, to so many degrees": [
             Condition("unknown"),
@@ -112,7 +118,7 @@ def of_bundle(bundle: Bundle) -> Lifters:
     @functools.cache
     def loaded(look_ahead_s: float) -> tuple[Bundle, Engine]:
         at = bundle.at(look_ahead_s)
-        return at, load_engine(at, "torch")
+        return at, load_engine(at)
 
     return lambda look_ahead_s: PoseLifter(*loaded(look_ahead_s), unfiltered(look_ahead_s))
 
@@ -209,11 +215,12 @@ def report(bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int, hz: fl
 
 
 def markdown(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
-    """Rows of equal figures as a table."""
+    """Rows of equal figures as a table; a dash for what there is none of."""
     heads = list(rows[0][1])
     lines = [f"## {title}\n", f"| | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for name, values in rows:
-        cells = (f"{v:.2f}" if h.startswith(("ratio", "RMS")) else f"{v:.1f}" for h, v in values.items())
+        digits = (2 if h.startswith(("ratio", "RMS")) else 1 for h in heads)
+        cells = ("–" if math.isnan(v) else f"{v:.{d}f}" for v, d in zip(values.values(), digits, strict=True))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

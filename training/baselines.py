@@ -2,9 +2,10 @@
 
     python -m training.baselines [key=value ...] [--every 4] [--out docs/baselines.md]
 
-P-STMO as published (whole windows, their centre as target; at zero look-ahead the future is the newest frame held), a
-network for single frames, a causal dilated temporal convolution network, and the model that answers for every frame.
-All but the first have the camera turned to the person. What was interrupted goes on.
+P-STMO as published (whole windows, their centre as target; at zero look-ahead the future is the newest frame held), as
+it is trained for other look-aheads too and for none alone, a network for single frames, a causal dilated temporal
+convolution network, and the model that answers for every frame. All but the first have the camera turned to the person.
+What was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -40,7 +41,13 @@ _PUBLISHED = ("model.dial=false", "model.mofa=true", "model.uncertainty=false", 
 PSTMO = {  # name -> what is changed
     "P-STMO as published": (*_PUBLISHED, "model.centred=false"),
     "P-STMO as published, camera turned to the person": _PUBLISHED,
-    "every frame answered for (ours)": ("model.uncertainty=false",),
+    "P-STMO trained for any look-ahead, the rest held": (*_PUBLISHED[:-1], "batches.held=true"),
+    "P-STMO trained for zero look-ahead alone, the rest held": (
+        *_PUBLISHED[:-1],
+        "batches.held=true",
+        "batches.zero_look_ahead=1",
+    ),
+    "every frame answered for (ours)": (),
 }
 
 

@@ -1,4 +1,4 @@
-"""What can befall a recording before it is lifted: hidden keypoints, a slower detector."""
+"""What can befall a recording before it is lifted: hidden keypoints, a slower detector, no camera_info."""
 
 from __future__ import annotations
 
@@ -56,6 +56,11 @@ def every(step: int) -> Change:
         )
 
     return change
+
+
+def forget_camera(recording: Recording, _: int) -> Recording:
+    """No camera_info: the field of view is assumed, and nobody can be placed in space."""
+    return dataclasses.replace(recording, camera=None)
 
 
 def _hide(keypoints: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:

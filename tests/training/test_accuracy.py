@@ -130,9 +130,14 @@ def test_the_page_is_written(tmp_path):
         "Look-ahead",
         "Hidden",
         "Detector rate",
+        "Intrinsics",
         "Camera pitch",
         "Where down is",
         "Keypoint layout",
         "Standard dev",
     )
     assert all(f"## {title}" in text for title in titles)
+    (unknown,) = (
+        line for line in text.split("## ")[titles.index("Intrinsics") + 1].splitlines() if line.startswith("| unknown")
+    )
+    assert unknown.split(" | ")[4:6] == ["–", "100.0"]  # posed, and placed nowhere
