@@ -18,6 +18,8 @@ import torch
 
 from bench import engines, lifter, node
 
+MODELS = ("small", "realtime")
+
 
 def machine() -> str:
     """The machine in a line, without its name."""
@@ -51,8 +53,8 @@ def main(args: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # random weights are not worth keeping
         models = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
-        steps = lifter.measure((1, 2, 5, 10, 30), given.steps)
-    nodes, starts = node.measure((1, 10), given.seconds), node.starts()
+        steps = [row for model in MODELS for row in lifter.measure(model, (1, 2, 5, 10, 30), given.steps)]
+    nodes, starts = node.measure(MODELS, (1, 10), given.seconds), node.starts()
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     for row in models:
         for name in [n for n in row if n.endswith("_ms") and n not in ("plain_ms", "floor_ms")]:
@@ -68,7 +70,7 @@ what precision bf16 gives, `off` how far its poses (of bodies of about a metre) 
 
 {table(models)}
 
-`PoseLifter.step` with the bundled model, ms per frame:
+`PoseLifter.step` with the bundled models, ms per frame:
 
 {table(steps)}
 

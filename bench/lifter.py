@@ -13,11 +13,11 @@ from pstmo_ros.core.types import Frame2D
 from pstmo_ros.engines import load_engine, model_path
 
 
-def measure(people: tuple[int, ...], frames: int = 200) -> list[dict[str, float]]:
-    """Median ms per frame of the bundled model's lifter: in all, taking frames in, the forward pass, and the rest."""
-    bundle = load(model_path("realtime")).at(0.0)
+def measure(model: str, people: tuple[int, ...], frames: int = 200) -> list[dict[str, object]]:
+    """Median ms per frame of a bundled model's lifter: in all, taking frames in, the forward pass, and the rest."""
+    bundle = load(model_path(model)).at(0.0)
     engine, camera = load_engine(bundle), Camera.from_field_of_view((1280, 720), 65.0)
-    rows = []
+    rows: list[dict[str, object]] = []
     for count in people:
         forward: list[float] = []
 
@@ -43,6 +43,6 @@ def measure(people: tuple[int, ...], frames: int = 200) -> list[dict[str, float]
             lifting.append(time.perf_counter() - observed)
         half = slice(frames // 2, None)  # histories are full by then
         observe, lift, run = (float(np.median(t[half])) * 1e3 for t in (observing, lifting, forward))
-        rows.append({"people": count, "step_ms": observe + lift, "observe_and_window_ms": observe,
+        rows.append({"model": model, "people": count, "step_ms": observe + lift, "observe_and_window_ms": observe,
                      "forward_ms": run, "normalise_place_smooth_ms": lift - run})  # fmt: skip
     return rows

@@ -15,19 +15,21 @@ from pstmo_ros.ros.graph import own_graph
 RATE_HZ = 50.0
 
 
-def measure(people: tuple[int, ...], seconds: float) -> list[dict[str, object]]:
-    """One row for each number of people: end-to-end latency and processor time per frame, of the relay and the node."""
+def measure(models: tuple[str, ...], people: tuple[int, ...], seconds: float) -> list[dict[str, object]]:
+    """A row for each number of people and model: end-to-end latency and processor time per frame, of relay and node."""
     own_graph()
     rows: list[dict[str, object]] = []
     for count in people:
         recording = crowd(count)
         with running("bench.relay") as process:
             bare = send(recording, process.pid, RATE_HZ, seconds)
-        with lifter() as process:
-            lifted = send(recording, process.pid, RATE_HZ, seconds)
-        figures = _figures("relay", bare) | _figures("node", lifted)
-        added = {"added p50 ms": figures["node p50 ms"] - figures["relay p50 ms"]}
-        rows.append({"people": count, **figures, **added, "lost": lifted.sent - len(lifted.latency_ms)})
+        for model in models:
+            with lifter(model=model) as process:
+                lifted = send(recording, process.pid, RATE_HZ, seconds)
+            figures = _figures("relay", bare) | _figures("node", lifted)
+            added = {"added p50 ms": figures["node p50 ms"] - figures["relay p50 ms"]}
+            lost = lifted.sent - len(lifted.latency_ms)
+            rows.append({"model": model, "people": count, **figures, **added, "lost": lost})
     return rows
 
 

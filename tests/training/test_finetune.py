@@ -30,7 +30,7 @@ from training.recorded import flipped
 
 ROOT = Path(__file__).parents[2]
 TINY = ModelConfig(frames=9, stride=6, dim=32, heads=4, depth=1)
-BUNDLED = ("realtime", "steady")
+BUNDLED = ("small", "realtime")
 SMALL = {"model": TINY, "batch": 32, "warmup": 5, "validation_windows": 128}
 
 
