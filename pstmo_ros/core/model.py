@@ -288,10 +288,8 @@ class STMO(nn.Module):
         pose: Tensor = head(tokens)
         if self.head_std is None:
             return pose
-        std = (
-            self.TYPICAL_STD_M * self.head_std(tokens.detach()).clamp(-5, 5).exp()
-        )  # they follow, and cost no accuracy
-        return torch.cat([pose, std], -1)
+        deviation = self.head_std(tokens.detach())  # it follows the poses: its loss must not pull at the tokens
+        return torch.cat([pose, self.TYPICAL_STD_M * deviation.clamp(-5, 5).exp()], -1)
 
     @staticmethod
     def _restored(poses: Tensor, rotation: Tensor | None) -> Tensor:
