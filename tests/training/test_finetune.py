@@ -95,8 +95,8 @@ def test_stage_two_starts_where_stage_one_ended(tmp_path):
         torch.testing.assert_close(model[name], encoder[name], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", BUNDLED)
-def test_the_bundled_models_configurations_train(name, tmp_path):
+@pytest.mark.parametrize("name", [*BUNDLED, "wide"])
+def test_configurations_for_any_look_ahead_train(name, tmp_path):
     small = ["init=", "model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
     config = load_config(FinetuneConfig, ROOT / f"config/training/{name}.yaml", [*small, f"run={tmp_path}"])
     bundle = train(dataclasses.replace(config, out=str(tmp_path / "model.safetensors")))
@@ -224,7 +224,7 @@ def test_a_step_may_see_some_frames_of_the_window_the_newest_always():
 
 def test_frames_that_cannot_be_left_out_are_refused():
     with pytest.raises(ValueError, match=r"frames_seen is 82; give 0 to model\.frames with model\.dial, 0 without"):
-        load_config(FinetuneConfig, ROOT / "config/training/accurate.yaml", ["frames_seen=82"])
+        load_config(FinetuneConfig, ROOT / "config/training/wide.yaml", ["frames_seen=82"])
     with pytest.raises(ValueError, match="frames_seen is 3"):
         load_config(FinetuneConfig, None, ["frames_seen=3"])
 
