@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pstmo_ros.core import gravity, skeleton
 from pstmo_ros.core.window import WindowSpec
+from training.bodies import BodyConfig, vary
 from training.detector import (
     CameraConfig,
     DetectorConfig,
@@ -27,19 +28,6 @@ from training.mocap import Mocap
 from training.visibility import Visibility, VisibilityConfig, bridge
 
 _NEAREST_M = 0.1  # a keypoint behind the camera, or at it, is not in the image
-
-
-@dataclass(frozen=True)
-class BodyConfig:
-    """How bodies and motion vary around the mocap actors."""
-
-    mirror: bool = True
-    scale: tuple[float, float] = (0.85, 1.2)
-    bone: float = 0.06  # standard deviation of each left/right pair's length
-    hips: tuple[float, float] = (0.9, 1.5)  # mocap hips are narrower than other data sets'
-    shoulders: tuple[float, float] = (0.8, 1.05)
-    speed: tuple[float, float] = (0.75, 1.35)
-    mixed: float = 0.0  # share of windows whose upper body is another clip's
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,7 @@ class WindowSampler:
     def draw(self, batch: int) -> Batch:
         """A batch of windows whose targets are drawn uniformly over the frames."""
         target = torch.randint(len(self.clip_of_frame), (batch,), generator=self.generator, device=self.device)
-        world = self._bodies(self._mixed(self._gather(target)))
+        world = vary(self._gather(target), self.config.body, self.generator)
         views = place_cameras(batch, self.config.camera, self.generator, self.device)
         centre = world[:, self.spec.target, skeleton.ROOT, None, None]  # (B, 1, 1, 3)
         camera = (world - centre) @ views.rotation[:, None].mT + views.root_m[:, None, None]
@@ -130,22 +118,6 @@ class WindowSampler:
         max_gap = self.visibility.config.max_gap_s / self.spec.step_s
         return bridge(joints, seen_joints, self.visibility.first_frame(b, self.device), max_gap)
 
-    def _mixed(self, world: Tensor) -> Tensor:
-        """Some windows (B, N, 17, 3) get the next one's upper body, turned frame by frame to their own hips."""
-        some = int(self.config.body.mixed * len(world))  # the order is random: the first are as good as any
-        if some == 0:
-            return world
-        own, other = world[:some], world[1 : some + 1]
-        left, right = skeleton.index("left_hip"), skeleton.index("right_hip")
-        a, b = (w[:, :, left, :2] - w[:, :, right, :2] for w in (own, other))
-        turn = torch.atan2(a[..., 1], a[..., 0]) - torch.atan2(b[..., 1], b[..., 0])
-        cos, sin = turn.cos()[..., None], turn.sin()[..., None]
-        offset = other - other[:, :, skeleton.ROOT, None]
-        x, y, z = offset.unbind(-1)
-        turned = torch.stack([cos * x - sin * y, sin * x + cos * y, z], -1) + own[:, :, skeleton.ROOT, None]
-        upper = torch.tensor([not n.endswith(("hip", "knee", "ankle", "pelvis")) for n in skeleton.JOINTS])
-        return torch.cat([torch.where(upper.to(world.device)[:, None], turned, own), world[some:]])
-
     def _gather(self, target: Tensor) -> Tensor:
         """Clips around the target frames at a random speed, (B, N, 17, 3); beyond a clip its end frame repeats."""
         low, high = self.config.body.speed
@@ -160,26 +132,6 @@ class WindowSampler:
         share = (at - before)[..., None, None].float()
         after = torch.minimum(before + 1, last)
         return self.mocap.positions_m[before] * (1 - share) + self.mocap.positions_m[after] * share
-
-    def _bodies(self, world: Tensor) -> Tensor:
-        """Other bodies for the same motion: bone lengths, overall scale and left/right vary per window."""
-        config, b = self.config.body, len(world)
-        factor = 1 + config.bone * torch.randn(b, skeleton.J, generator=self.generator, device=self.device).clamp(-2, 2)
-        for left, right in zip(skeleton.LEFT, skeleton.RIGHT, strict=True):
-            factor[:, right] = factor[:, left]
-        for pair, bounds in (("hip", config.hips), ("shoulder", config.shoulders)):
-            both = [skeleton.index(f"left_{pair}"), skeleton.index(f"right_{pair}")]
-            factor[:, both] = bounds[0] + (bounds[1] - bounds[0]) * self._uniform(b, 1)
-        scale = config.scale[0] + (config.scale[1] - config.scale[0]) * self._uniform(b, 1)
-        factor = (factor * scale)[:, None, :, None]
-        out = [world[:, :, skeleton.ROOT] * scale[:, None]]
-        for parent, joint in skeleton.BONES:
-            out.append(out[parent] + (world[:, :, joint] - world[:, :, parent]) * factor[:, :, joint])
-        bodies = torch.stack(out, 2)
-        if config.mirror:
-            mirrored = bodies[:, :, list(skeleton.MIRROR)] * torch.tensor([-1.0, 1, 1], device=self.device)
-            bodies = torch.where(self._uniform(b, 1, 1, 1) < 0.5, mirrored, bodies)
-        return bodies
 
     def _hold(self, batch: int) -> Tensor:
         """Which frame each grid instant shows, (B, N): beyond a random look-ahead the newest is held."""

@@ -10,7 +10,8 @@ import torch
 
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.window import WindowSpec
-from training.batches import Batch, BodyConfig, WindowSampler
+from training.batches import Batch, WindowSampler
+from training.bodies import BodyConfig
 from training.config import RunConfig
 from training.datasets.clips import Clip
 from training.datasets.dhp import load_dhp

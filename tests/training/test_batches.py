@@ -5,12 +5,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pstmo_ros.core import gravity, skeleton
 from pstmo_ros.core.refine import root_position
 from pstmo_ros.core.window import WindowSpec
 from tests.conftest import walker
-from training.batches import BatchConfig, BodyConfig, WindowSampler
+from training.batches import BatchConfig, WindowSampler
+from training.bodies import BodyConfig
 from training.detector import KEYPOINTS, CameraConfig, detect, keypoints_3d
 from training.mocap import Mocap
 from training.synthesis import NO_NOISE
@@ -79,6 +81,27 @@ def test_what_is_outside_the_image_is_not_seen(mocap):
     missing = torch.isnan(joints[:, -1, :, 0]).float().mean(1)
     assert missing.max() > 0.3, "so near, somebody is cut by the image's edge"
     assert missing.min() == 0
+
+
+def test_turned_limbs_point_elsewhere_and_bend_as_they_did(mocap):
+    def angles_deg(poses, a, b, c, d):
+        at = {n: poses[:, :, i] for i, n in enumerate(skeleton.JOINTS)}
+        return torch.rad2deg(torch.acos(F.cosine_similarity(at[b] - at[a], at[d] - at[c], dim=-1).clamp(-1, 1)))
+
+    bodies = (AS_RECORDED, dataclasses.replace(AS_RECORDED, turned_deg=15))
+    plain, turned = (_draw(mocap, BatchConfig(body=b, held=False)).poses_m for b in bodies)
+    for parent, joint in skeleton.BONES:
+        lengths = [(poses[:, :, parent] - poses[:, :, joint]).norm(dim=-1) for poses in (turned, plain)]
+        torch.testing.assert_close(*lengths, rtol=0, atol=1e-5)
+    for side in ("left", "right"):
+        for hip, knee, ankle in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")):
+            joints = [f"{side}_{j}" for j in (hip, knee, knee, ankle)]
+            torch.testing.assert_close(angles_deg(turned, *joints), angles_deg(plain, *joints), rtol=0, atol=0.5)
+    thigh = ("left_hip", "left_knee", "right_hip", "left_hip")
+    change = angles_deg(turned, *thigh) - angles_deg(plain, *thigh)
+    assert 5 < change.std() < 25, "by about what was asked for"
+    head = ("neck_nose", "head_top", "left_shoulder", "right_shoulder")
+    assert (angles_deg(turned, *head) - angles_deg(plain, *head)).std() > 3
 
 
 def test_mixed_windows_have_the_legs_of_one_clip_and_the_arms_of_another(mocap):
