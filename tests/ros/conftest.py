@@ -179,7 +179,14 @@ def classes(tmp_path_factory):
 
 
 @pytest.fixture
-def graph():
+def graph(request, monkeypatch):
+    """The graph of this process alone, unless a test is marked as one of several participants.
+
+    Where participants look for each other, rmw_fastrtps now and then (4 times in 1000 on a busy machine, none without)
+    leaves a new node's services unmatched for good.
+    """
+    if not request.node.get_closest_marker("participants"):
+        monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")
     graph = Graph()
     yield graph
     graph.close()

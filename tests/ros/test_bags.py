@@ -95,6 +95,7 @@ def test_a_bag_of_each_detector_is_what_it_saw(classes, store, recording, tmp_pa
         np.testing.assert_allclose(frame.scores, expected.scores, rtol=1e-6)
 
 
+@pytest.mark.participants
 def test_a_detectors_bag_is_played_to_the_node(graph, bundle, classes, store, recording, tmp_path):
     path = write(tmp_path / "bag", store, recording, detector("yolo", classes, recording))
     expected = lift(read(path), PoseLifter(bundle, load_engine(bundle, "torch"))).poses_m

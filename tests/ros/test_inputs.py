@@ -15,6 +15,7 @@ from tests.ros.conftest import arrays, stamps
 from tests.ros.interfaces import NO_COMPILER
 
 FRAMES = 10
+pytestmark = pytest.mark.participants
 
 
 def activate(graph):

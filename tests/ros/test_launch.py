@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 WHY = "launch and launch_ros come with a ROS 2 installation, not as wheels"
 pytest.importorskip("launch_ros", reason=WHY)
 launch = pytest.importorskip("launch", reason=WHY)
+pytestmark = pytest.mark.participants
 
 _LAUNCH = """
 import sys

@@ -19,6 +19,8 @@ from pstmo_ros.recording import save_recording
 from tests.conftest import record, walker
 from tests.ros.conftest import arrays, run_module, stamps
 
+pytestmark = pytest.mark.participants
+
 
 @pytest.fixture
 def recording_file(camera, tmp_path):

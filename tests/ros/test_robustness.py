@@ -63,6 +63,7 @@ def test_a_publisher_that_returns_after_half_a_minute(graph, bundle, recording, 
     assert log.count("stamps leapt ahead") == log.count("WARN") == 1
 
 
+@pytest.mark.participants
 def test_a_player_that_is_killed_and_another_one(graph, bundle, recording, expected, tmp_path):
     save_recording(tmp_path / "walk.npz", recording)
     graph.start(bundle)
