@@ -48,7 +48,7 @@ def skeletons(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
         row["score"], row["person_id"] = pose.scores, pose.person_id
         row["vx"], row["vy"], row["vz"] = pose.velocity_m_s.T
         row["std"] = np.nan if pose.std_m is None else pose.std_m
-    return cloud(header, points)
+    return cloud(header, points, _SKELETON_FIELDS)
 
 
 def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] | None) -> PointCloud2:
@@ -156,21 +156,29 @@ def _marker(namespace: str, kind: int, person_id: int, lifetime: Duration, size_
     return marker
 
 
-def cloud(header: Header, points: npt.NDArray[np.void]) -> PointCloud2:
-    """A (P, J) structured array as an organised cloud."""
-    assert points.dtype.fields is not None
-    fields = [
+def cloud(header: Header, points: npt.NDArray[np.void], fields: Sequence[PointField] = ()) -> PointCloud2:
+    """A (P, J) structured array as an organised cloud; fields: ``point_fields`` of its type, where they are at hand."""
+    message = PointCloud2(header=header, height=points.shape[0], width=points.shape[1])
+    message.fields = [*fields] or point_fields(points.dtype)
+    message.point_step = points.dtype.itemsize
+    message.row_step = message.point_step * message.width
+    message.is_dense = bool(np.isfinite(points["x"]).all())
+    message.data = array.array("B", points.tobytes())
+    return message
+
+
+def point_fields(dtype: np.dtype[np.void]) -> list[PointField]:
+    """A structured type as a cloud describes it."""
+    assert dtype.fields is not None
+    return [
         PointField(
             name=name,
             offset=int(entry[1]),
             datatype=PointField.INT32 if name == "person_id" else PointField.FLOAT32,
             count=1,
         )
-        for name, entry in points.dtype.fields.items()
+        for name, entry in dtype.fields.items()
     ]
-    message = PointCloud2(header=header, height=points.shape[0], width=points.shape[1], fields=fields)
-    message.point_step = points.dtype.itemsize
-    message.row_step = message.point_step * message.width
-    message.is_dense = bool(np.isfinite(points["x"]).all())
-    message.data = array.array("B", points.tobytes())
-    return message
+
+
+_SKELETON_FIELDS = point_fields(SKELETON_POINT)  # made once, as only the node sends these: rclpy is slow at making them
