@@ -54,7 +54,7 @@ def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -
         factor[:, both] = bounds[0] + (bounds[1] - bounds[0]) * uniform(b, 1)
     scale = config.scale[0] + (config.scale[1] - config.scale[0]) * uniform(b, 1)
     bones = world - world[:, :, _PARENTS]
-    if config.turned_deg > 0:
+    if config.turned_deg:
         turns = math.radians(config.turned_deg) * torch.randn(b, len(_PARTS), 3, generator=generator, device=device)
         bones = _turned(bones, turns)
     bones = bones * (factor * scale)[:, None, :, None]
