@@ -10,17 +10,17 @@ from torch import Tensor
 
 from pstmo_ros.core import skeleton
 
-_ARMS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("elbow", "wrist"))
-# What is turned about the joint where it begins: the joints that move with it, a part before those that hang from it.
-_PARTS = (
-    ("spine", "thorax", "neck_nose", "head_top", "left_shoulder", "right_shoulder", *_ARMS),
-    ("neck_nose", "head_top"),
-    _ARMS[:2],
-    _ARMS[2:],
-    ("left_knee", "left_ankle"),
-    ("right_knee", "right_ankle"),
-)
-_PARENTS = [max(parent, 0) for parent in skeleton.PARENTS]
+
+def _joints(*names: str) -> list[int]:
+    return [skeleton.index(name) for name in names]
+
+
+_LEFT_ARM, _RIGHT_ARM = (_joints(f"{side}_elbow", f"{side}_wrist") for side in ("left", "right"))
+_LEFT_LEG, _RIGHT_LEG = (_joints(f"{side}_knee", f"{side}_ankle") for side in ("left", "right"))
+_HEAD = _joints("neck_nose", "head_top")
+_UPPER = [*_joints("spine", "thorax", "left_shoulder", "right_shoulder"), *_HEAD, *_LEFT_ARM, *_RIGHT_ARM]
+# The joints that move when one is turned where it begins, a part before those that hang from it.
+_PARTS = (_UPPER, _HEAD, _LEFT_ARM, _RIGHT_ARM, _LEFT_LEG, _RIGHT_LEG)
 _LEFT_HIP, _RIGHT_HIP = skeleton.index("left_hip"), skeleton.index("right_hip")
 
 
@@ -53,7 +53,7 @@ def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -
         both = [skeleton.index(f"left_{pair}"), skeleton.index(f"right_{pair}")]
         factor[:, both] = bounds[0] + (bounds[1] - bounds[0]) * uniform(b, 1)
     scale = config.scale[0] + (config.scale[1] - config.scale[0]) * uniform(b, 1)
-    bones = world - world[:, :, _PARENTS]
+    bones = world - world[:, :, list(skeleton.PARENTS)]  # the root's is not used
     if config.turned_deg:
         turns = math.radians(config.turned_deg) * torch.randn(b, len(_PARTS), 3, generator=generator, device=device)
         bones = _turned(bones, turns)
@@ -76,8 +76,9 @@ def _mixed(world: Tensor, share: float) -> Tensor:
     own, other = world[:some], world[1 : some + 1]
     offset = other - other[:, :, skeleton.ROOT, None]
     turned = _yawed(offset, _facing(own) / _facing(other)) + own[:, :, skeleton.ROOT, None]
-    upper = torch.tensor([not n.endswith(("hip", "knee", "ankle", "pelvis")) for n in skeleton.JOINTS])
-    return torch.cat([torch.where(upper.to(world.device)[:, None], turned, own), world[some:]])
+    out = world.clone()
+    out[:some, :, _UPPER] = turned[:, :, _UPPER]
+    return out
 
 
 def _turned(bones: Tensor, turns: Tensor) -> Tensor:
@@ -88,8 +89,7 @@ def _turned(bones: Tensor, turns: Tensor) -> Tensor:
     identity = torch.eye(3, device=bones.device)
     rotations = torch.linalg.matrix_exp(torch.linalg.cross(turns[..., None, :], identity.expand(*turns.shape, 3)))
     of_joint = identity.repeat(len(bones), skeleton.J, 1, 1)
-    for k, names in enumerate(_PARTS):
-        part = [skeleton.index(name) for name in names]
+    for k, part in enumerate(_PARTS):
         of_joint[:, part] = of_joint[:, part] @ rotations[:, k, None]
     facing = _facing(bones)
     ahead = _yawed(bones, facing.conj())

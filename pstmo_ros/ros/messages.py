@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def skeletons(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
         row["score"], row["person_id"] = pose.scores, pose.person_id
         row["vx"], row["vy"], row["vz"] = pose.velocity_m_s.T
         row["std"] = np.nan if pose.std_m is None else pose.std_m
-    return cloud(header, points, _SKELETON_FIELDS)
+    return cloud(header, points)
 
 
 def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] | None) -> PointCloud2:
@@ -156,10 +157,10 @@ def _marker(namespace: str, kind: int, person_id: int, lifetime: Duration, size_
     return marker
 
 
-def cloud(header: Header, points: npt.NDArray[np.void], fields: Sequence[PointField] = ()) -> PointCloud2:
-    """A (P, J) structured array as an organised cloud; fields: ``point_fields`` of its type, where they are at hand."""
+def cloud(header: Header, points: npt.NDArray[np.void]) -> PointCloud2:
+    """A (P, J) structured array as an organised cloud, to be sent as it is: clouds of one type share their fields."""
     message = PointCloud2(header=header, height=points.shape[0], width=points.shape[1])
-    message.fields = [*fields] or point_fields(points.dtype)
+    message.fields = [*_fields(points.dtype)]
     message.point_step = points.dtype.itemsize
     message.row_step = message.point_step * message.width
     message.is_dense = bool(np.isfinite(points["x"]).all())
@@ -167,10 +168,11 @@ def cloud(header: Header, points: npt.NDArray[np.void], fields: Sequence[PointFi
     return message
 
 
-def point_fields(dtype: np.dtype[np.void]) -> list[PointField]:
-    """A structured type as a cloud describes it."""
+@cache
+def _fields(dtype: np.dtype[np.void]) -> tuple[PointField, ...]:
+    """A structured type's fields, made once: rclpy is slow at making them."""
     assert dtype.fields is not None
-    return [
+    return tuple(
         PointField(
             name=name,
             offset=int(entry[1]),
@@ -178,7 +180,4 @@ def point_fields(dtype: np.dtype[np.void]) -> list[PointField]:
             count=1,
         )
         for name, entry in dtype.fields.items()
-    ]
-
-
-_SKELETON_FIELDS = point_fields(SKELETON_POINT)  # made once, as only the node sends these: rclpy is slow at making them
+    )

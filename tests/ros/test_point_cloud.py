@@ -1,4 +1,5 @@
 import array
+import copy
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ SIZE = (640, 480)
 def cloud(people=2, ids=None):
     frame = np.random.default_rng(0).uniform(1, 400, (people, 17, 3)).astype(np.float32)
     frame[..., 2] = 0.8
-    return frame, messages.keypoints(Header(), frame, ids)
+    return frame, copy.deepcopy(messages.keypoints(Header(), frame, ids))  # one that a test may spoil
 
 
 def by_hand(frame, formats, order="<", point_pad=0, row_pad=0, **extra):
