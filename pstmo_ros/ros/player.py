@@ -24,6 +24,9 @@ from pstmo_ros.ros.parameters import About, Parameters
 from pstmo_ros.ros.spin import end_in_peace, interrupt_once
 
 STAMPS = ("now", "recorded")
+# A best-effort subscriber acknowledges nothing: it sees this node a little later than this node sees it, and what it
+# has not taken yet is gone with this node.
+SETTLE_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,14 @@ class Player(Node):
         publishers = [self._keypoints, *([self._camera_info] if self._camera else [])]
         while self.config.wait_for_subscriber and not all(p.get_subscription_count() for p in publishers):
             rclpy.spin_once(self, timeout_sec=0.05)
+        time.sleep(SETTLE_S)
         self.get_logger().info(f"playing {self.config.file}: {len(self.recording.stamps_ns)} frames")
         self._play_once()
         while self.config.loop:
             self._play_once()
         for publisher in publishers:  # what a reliable subscriber has not yet acknowledged would be lost with this node
             publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=2))
+        time.sleep(SETTLE_S)
 
     def _play_once(self) -> None:
         recorded = self.recording.stamps_ns
