@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pstmo_ros.core import skeleton
@@ -19,9 +19,11 @@ _LEFT_ARM, _RIGHT_ARM = (_joints(f"{side}_elbow", f"{side}_wrist") for side in (
 _LEFT_LEG, _RIGHT_LEG = (_joints(f"{side}_knee", f"{side}_ankle") for side in ("left", "right"))
 _HEAD = _joints("neck_nose", "head_top")
 _UPPER = [*_joints("spine", "thorax", "left_shoulder", "right_shoulder"), *_HEAD, *_LEFT_ARM, *_RIGHT_ARM]
-# The joints that move when one is turned where it begins, a part before those that hang from it.
-_PARTS = (_UPPER, _HEAD, _LEFT_ARM, _RIGHT_ARM, _LEFT_LEG, _RIGHT_LEG)
 _LEFT_HIP, _RIGHT_HIP = skeleton.index("left_hip"), skeleton.index("right_hip")
+# The girdle that a limb hangs from: its left and right end, and the lower and upper end of the spine's part beside it.
+_SHOULDERS = _joints("left_shoulder", "right_shoulder", "spine", "thorax")
+_HIPS = _joints("left_hip", "right_hip", "pelvis", "spine")
+_LIMBS = ((_LEFT_ARM, _SHOULDERS), (_RIGHT_ARM, _SHOULDERS), (_LEFT_LEG, _HIPS), (_RIGHT_LEG, _HIPS))
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class BodyConfig:
     shoulders: tuple[float, float] = (0.8, 1.05)
     speed: tuple[float, float] = (0.75, 1.35)
     mixed: float = 0.0  # share of windows whose upper body is another clip's
-    turned_deg: float = 0.0  # standard deviation of a constant turn of trunk, head, arms and legs, about each axis
+    limbs: float = 0.0  # share of arms and legs, each for itself, that move as another clip's do
 
 
 def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -> Tensor:
@@ -54,9 +56,8 @@ def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -
         factor[:, both] = bounds[0] + (bounds[1] - bounds[0]) * uniform(b, 1)
     scale = config.scale[0] + (config.scale[1] - config.scale[0]) * uniform(b, 1)
     bones = world - world[:, :, list(skeleton.PARENTS)]  # the root's is not used
-    if config.turned_deg:
-        turns = math.radians(config.turned_deg) * torch.randn(b, len(_PARTS), 3, generator=generator, device=device)
-        bones = _turned(bones, turns)
+    if config.limbs:
+        bones = _with_others_limbs(world, bones, uniform(b, len(_LIMBS)) < config.limbs)
     bones = bones * (factor * scale)[:, None, :, None]
     out = [world[:, :, skeleton.ROOT] * scale[:, None]]
     for parent, joint in skeleton.BONES:
@@ -81,19 +82,28 @@ def _mixed(world: Tensor, share: float) -> Tensor:
     return out
 
 
-def _turned(bones: Tensor, turns: Tensor) -> Tensor:
-    """Bones (B, N, 17, 3), from each joint's parent, with their parts turned as the hips face them.
+def _with_others_limbs(world: Tensor, bones: Tensor, some: Tensor) -> Tensor:
+    """Bones (B, N, 17, 3) of windows (B, N, 17, 3), where ``some`` (B, 4) with the directions of another window's limb.
 
-    turns: rotation vectors (B, parts, 3), the same throughout a window. Knees and elbows bend as they did.
+    A limb keeps its place in the girdle that it hangs from, and its bones keep their own lengths.
     """
-    identity = torch.eye(3, device=bones.device)
-    rotations = torch.linalg.matrix_exp(torch.linalg.cross(turns[..., None, :], identity.expand(*turns.shape, 3)))
-    of_joint = identity.repeat(len(bones), skeleton.J, 1, 1)
-    for k, part in enumerate(_PARTS):
-        of_joint[:, part] = of_joint[:, part] @ rotations[:, k, None]
-    facing = _facing(bones)
-    ahead = _yawed(bones, facing.conj())
-    return _yawed(torch.einsum("bjxy,bnjy->bnjx", of_joint, ahead), facing)
+    out = bones.clone()
+    for k, (limb, girdle) in enumerate(_LIMBS):
+        axes = _axes(world, girdle)
+        # The order is random: any other window is as good as the next ones, which differ from limb to limb.
+        turn = axes @ axes.roll(k + 1, 0).mT
+        own, other = bones[:, :, limb], bones.roll(k + 1, 0)[:, :, limb]
+        length = own.norm(dim=-1, keepdim=True) / other.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        out[:, :, limb] = torch.where(some[:, k, None, None, None], other @ turn.mT * length, own)
+    return out
+
+
+def _axes(world: Tensor, girdle: list[int]) -> Tensor:
+    """Right, forward and up of a girdle of windows (B, N, 17, 3), as columns of rotations (B, N, 3, 3)."""
+    left, right, low, high = (world[:, :, joint] for joint in girdle)
+    across, up = F.normalize(right - left, dim=-1), high - low
+    ahead = F.normalize(torch.linalg.cross(up, across), dim=-1)
+    return torch.stack([across, ahead, torch.linalg.cross(across, ahead)], -1)
 
 
 def _facing(joints: Tensor) -> Tensor:

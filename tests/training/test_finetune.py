@@ -224,7 +224,7 @@ def test_a_step_may_see_some_frames_of_the_window_the_newest_always():
 
 def test_frames_that_cannot_be_left_out_are_refused():
     with pytest.raises(ValueError, match=r"frames_seen is 82; give 0 to model\.frames with model\.dial, 0 without"):
-        load_config(FinetuneConfig, ROOT / "config/training/wide.yaml", ["frames_seen=82"])
+        load_config(FinetuneConfig, ROOT / "config/training/realtime.yaml", ["frames_seen=82"])
     with pytest.raises(ValueError, match="frames_seen is 3"):
         load_config(FinetuneConfig, None, ["frames_seen=3"])
 
