@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import Bundle, load, save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
@@ -24,7 +23,6 @@ from training.config import RunConfig, parse_run
 from training.loop import Objective, join, optimise, provenance
 from training.metrics import joint_errors_mm, mpjpe_mm
 from training.mpm import ENCODER_SETTINGS, check_fit, is_stage_one, take_encoder
-from training.recorded import flipped
 from training.sources import open_data
 
 _GOLDEN_WINDOWS = 4
@@ -178,17 +176,8 @@ def validate(model: STMO, batches: list[Batch], flip: bool = False) -> float:
     """MPJPE in mm of the target frames of fixed batches."""
     model.eval()
     target = model.config.window.target
-    poses = torch.cat([predict(model, b.joints, flip)[..., :3] for b in batches])
+    poses = torch.cat([(model.flip_averaged if flip else model)(b.joints)[..., :3] for b in batches])
     return mpjpe_mm(poses, torch.cat([b.poses_m[:, target] for b in batches]))
-
-
-def predict(model: STMO, joints: Tensor, flip: bool) -> Tensor:
-    """Poses (B, 17, 3) m of windows (B, N, 17, 2); with ``flip`` averaged with the mirrored windows', mirrored back."""
-    if not flip:
-        return model(joints)
-    points = (*skeleton.MIRROR, *range(skeleton.J, model.config.points))  # where down is has no other side
-    plain, mirrored = model(torch.cat([joints, flipped(joints, points)])).chunk(2)
-    return (plain + flipped(mirrored, skeleton.MIRROR)) / 2
 
 
 if __name__ == "__main__":

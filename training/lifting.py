@@ -16,6 +16,7 @@ from torch import Tensor
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.gravity import with_down
+from pstmo_ros.core.model import flipped
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import TrackConfig
@@ -23,7 +24,7 @@ from pstmo_ros.core.types import Floats
 from pstmo_ros.lift import lift
 from pstmo_ros.recording import Recording
 from training.datasets.clips import Clip
-from training.recorded import RecordedWindows, flipped
+from training.recorded import RecordedWindows
 
 Run = Callable[[Floats], Floats]  # an engine: (B, N, 17, C) model coordinates -> (B, 17, 3) metres
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.model import flipped
 from pstmo_ros.core.window import WindowSpec
 from training.batches import Batch
 from training.datasets.clips import Clip
@@ -80,10 +81,3 @@ class RecordedWindows:
         at = targets[:, None] + self.offsets
         at = torch.minimum(torch.maximum(at, self.first[targets, None]), self.last[targets, None])
         return Batch(self.joints[at], self.poses_m[at])
-
-
-def flipped(points: Tensor, mirrored: Sequence[int]) -> Tensor:
-    """Left and right swapped: (…, J, C) with x first, and for each joint the one on its other side -> (…, J, C)."""
-    out = points[..., list(mirrored), :].clone()
-    out[..., 0].neg_()
-    return out

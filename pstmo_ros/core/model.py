@@ -6,6 +6,7 @@ B people, N frames, J = 17 joints, C = 2 coordinates, d channels.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,12 @@ from pstmo_ros.core import gravity, skeleton
 from pstmo_ros.core.centring import Centring, full_precision
 from pstmo_ros.core.model_config import SEM_KINDS, ModelConfig
 from pstmo_ros.core.refine import Refine
+
+
+def flipped(points: Tensor, mirrored: Sequence[int]) -> Tensor:
+    """Left and right swapped: (…, J, C) with x first, and for each joint the one on its other side -> (…, J, C)."""
+    points = points[..., list(mirrored), :]
+    return torch.cat([-points[..., :1], points[..., 1:]], -1)
 
 
 class Dropout(nn.Dropout):
@@ -259,8 +266,13 @@ class STMO(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, P, 2), NaN where a point is missing -> (B, 17, O) metres."""
-        tokens, rotation = self.encode(x)
-        return self._restored(self._target_pose(tokens, x), rotation)[:, 0]
+        return self.flip_averaged(x) if self.config.mirrored else self._target(x)
+
+    def flip_averaged(self, x: Tensor) -> Tensor:
+        """The mean of the pose and of the mirrored window's, mirrored back (paper section 4.2), as ``forward``."""
+        points = (*skeleton.MIRROR, *range(skeleton.J, self.config.points))  # where down is has no other side
+        plain, mirrored = self._target(torch.cat([x, flipped(x, points)])).unflatten(0, (2, -1))
+        return (plain + flipped(mirrored, skeleton.MIRROR)) / 2
 
     def forward_frames(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
         """Poses (B, N, 17, O) of every frame in ``x``, a window (B, N, P, 2) or, with the dial, its ``frames`` (N,)."""
@@ -276,6 +288,10 @@ class STMO(nn.Module):
         poses = torch.cat([self._target_pose(tokens, x), self._read(tokens, self.head_frames)], 1)
         poses = self._restored(poses, rotation)
         return poses[:, 0], poses[:, 1:]
+
+    def _target(self, x: Tensor) -> Tensor:
+        tokens, rotation = self.encode(x)
+        return self._restored(self._target_pose(tokens, x), rotation)[:, 0]
 
     def _target_pose(self, tokens: Tensor, x: Tensor) -> Tensor:
         """Tokens (B, N, d) and what they were made from -> the target frame's pose (B, 1, 17, O)."""

@@ -35,6 +35,7 @@ class ModelConfig:
     dial: bool = False
     look_ahead_frames: int = 0  # with dial: the frame asked for, counted back from the newest, up to N // 2
     uncertainty: bool = False  # a standard deviation for each joint beside its position
+    mirrored: bool = False  # poses are the mean of the window's and its mirror image's (section 4.2's test-time flip)
     gravity: bool = False  # ours: the input's last point says where down is (core.gravity)
 
     def __post_init__(self) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pstmo_ros.core.model import STMO, Attention, Dropout
+from pstmo_ros.core import gravity, skeleton
+from pstmo_ros.core.model import STMO, Attention, Dropout, flipped
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.refine import Refine, root_position
 from tests.conftest import walker
@@ -253,3 +254,18 @@ def test_coordinates_are_not_rounded_in_bf16():
         with torch.autocast("cpu", torch.bfloat16):
             found = model(small_and_aside)
     assert (found - exact).norm() < 0.02 * exact.norm()
+
+
+def test_the_mean_with_the_mirror_image_does_not_know_left_from_right():
+    """Section 4.2's test-time flip; in a mirror down leans the other way, and deviations change sides."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        frames=9, dim=32, heads=4, depth=1, mofa=False, dial=True, uncertainty=True, gravity=True, mirrored=True
+    )
+    model, points = STMO(config).eval(), (*skeleton.MIRROR, skeleton.J)
+    x = torch.cat([_rays().repeat(2, 1, 1, 1), gravity.to_point(torch.tensor([0.6, 0.8, 0.0])).expand(2, 9, 1, 2)], 2)
+    with torch.no_grad():
+        once, mirrored, plain = model(x), model(flipped(x, points)), model.forward_frames(x)[:, -1]
+    assert once.shape == (2, 17, 4)
+    torch.testing.assert_close(mirrored, flipped(once, skeleton.MIRROR))
+    assert (once - plain).abs().max() > 1e-3

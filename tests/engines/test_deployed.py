@@ -38,6 +38,7 @@ def trained(config, path):
         {"sem": "transformer", "dim": 68, "mofa": False},
         {"refine": True, "sem_blocks": 2, "frames": 3},
         {"dial": True, "mofa": False, "uncertainty": True, "centred": True, "look_ahead_frames": 3},
+        {"dial": True, "mofa": False, "uncertainty": True, "mirrored": True},
     ],
     ids=str,
 )
@@ -50,7 +51,14 @@ def test_poses_are_the_models(changes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"tem": False, "dim": 256, "heads": 8}, {"dial": True, "mofa": False, "centred": True}], ids=str
+    "changes",
+    [
+        {},
+        {"tem": False, "dim": 256, "heads": 8},
+        {"dial": True, "mofa": False, "centred": True},
+        {"dial": True, "mofa": False, "centred": True, "mirrored": True},
+    ],
+    ids=str,
 )
 def test_openvinos_fixed_and_free_shapes_give_the_models_poses(changes, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
