@@ -28,7 +28,7 @@ from pstmo_ros.core.normalize import ASSUMED_FIELD_OF_VIEW_DEG
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.engines import EngineError, load_engine, model_path
-from pstmo_ros.engines.engine import Engine
+from pstmo_ros.engines.engine import PRECISIONS, Engine, Options
 from pstmo_ros.recording import Recording
 from training import metrics
 from training.changes import Change, every, forget_camera, hide, hide_some
@@ -112,13 +112,13 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
     }
 
 
-def of_bundle(bundle: Bundle) -> Lifters:
-    """Lifters of a model file at any look-ahead, without the output filter."""
+def of_bundle(bundle: Bundle, options: Options | None = None) -> Lifters:
+    """Lifters of a model file at any look-ahead, without the output filter. options: how the engine runs it."""
 
     @functools.cache
     def loaded(look_ahead_s: float) -> tuple[Bundle, Engine]:
         at = bundle.at(look_ahead_s)
-        return at, load_engine(at)
+        return at, load_engine(at, options=options)
 
     return lambda look_ahead_s: PoseLifter(*loaded(look_ahead_s), unfiltered(look_ahead_s))
 
@@ -194,15 +194,18 @@ def calibration(results: Sequence[Run]) -> dict[str, float]:
     return within | {"RMS of error / deviation": ratio.square().mean().sqrt().item()}
 
 
-def report(bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int, hz: float) -> Iterator[str]:
+def report(
+    bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int, hz: float, options: Options | None = None
+) -> Iterator[str]:
     """The page's tables, one by one."""
     kept: list[Run] = []
+    lifters = of_bundle(bundle, options)
     for title, rows in conditions(bundle.config.longest_look_ahead_s, hz).items():
         if not bundle.config.gravity and any(row.gravity_off_deg is not None for row in rows):
             continue
         table, base = [], 0.0
         for condition in rows:
-            results = list(runs(condition, of_bundle(bundle), mocap, clips, seed))
+            results = list(runs(condition, lifters, mocap, clips, seed))
             kept = kept or results
             values = figures(results, condition.joints, condition.origin)
             base = base or values["MPJPE"]
@@ -231,6 +234,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th clip")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the engine's matrix products")
     parser.add_argument("--out", help="also write the page to this file")
     args = parser.parse_args()
     try:
@@ -246,7 +250,7 @@ def main() -> None:
             "first row's MPJPE.\n"
         )
         parts = [head]
-        for part in report(bundle, mocap, clips, args.seed, mocap.rate_hz):
+        for part in report(bundle, mocap, clips, args.seed, mocap.rate_hz, Options(precision=args.precision)):
             print(part, flush=True)
             parts.append(part)
     except (ValueError, EngineError) as e:
