@@ -18,7 +18,7 @@ import torch
 
 from bench import engines, lifter, node
 
-MODELS = ("small", "realtime")
+MODELS = ("small", "realtime", "accurate")
 
 
 def machine() -> str:

@@ -16,7 +16,7 @@ def test_bench_writes_its_report(tmp_path):
     assert {"plain_ms", "floor_ms", "torch_ms"} <= row.keys()
     assert row["plain / torch"] == row["plain_ms"] / row["torch_ms"]
     people = [(r["model"], r["people"]) for r in data["lifter"]]
-    assert people == [(m, p) for m in ("small", "realtime") for p in (1, 2, 5, 10, 30)]
+    assert people == [(m, p) for m in ("small", "realtime", "accurate") for p in (1, 2, 5, 10, 30)]
     for row in data["lifter"]:
         stages = [v for k, v in row.items() if k not in ("model", "people", "step_ms")]
         assert row["step_ms"] == pytest.approx(sum(stages))

@@ -40,6 +40,7 @@ def wheel(tmp_path_factory):
         "share/pstmo_ros/config/lifter.rviz",
         "share/pstmo_ros/config/lifter.foxglove.json",
         "share/pstmo_ros/config/adapters/example.yaml",
+        "pstmo_ros/models/accurate.safetensors",
         "pstmo_ros/models/realtime.safetensors",
         "pstmo_ros/models/small.safetensors",
         "pstmo_ros/samples/two_people.npz",

@@ -65,7 +65,7 @@ _HALF_FIRST = ("tensorrt", "cuda_graphs")
 def load_engine(model: str | Path | Bundle, engine: str = "auto", options: Options | None = None) -> Engine:
     """An engine for a model file, self-tested.
 
-    model: a Bundle, a path, or the name of a bundled model ("small", "realtime").
+    model: a Bundle, a path, or the name of a bundled model ("small", "realtime", "accurate").
     engine: "auto" takes the fastest that this machine can run and falls back to the next one, saying why in the log;
     a name takes that one or raises EngineError. ValueError for an unknown name, BundleError for a bad model file.
     """

@@ -28,7 +28,7 @@ from training.mpm import load_stage_one
 
 ROOT = Path(__file__).parents[2]
 TINY = ModelConfig(frames=9, stride=6, dim=32, heads=4, depth=1)
-BUNDLED = ("small", "realtime")
+BUNDLED = ("small", "realtime", "accurate")
 SMALL = {"model": TINY, "batch": 32, "warmup": 5, "validation_windows": 128}
 
 
@@ -93,7 +93,7 @@ def test_stage_two_starts_where_stage_one_ended(tmp_path):
         torch.testing.assert_close(model[name], encoder[name], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", [*BUNDLED, "accurate"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_configurations_for_any_look_ahead_train(name, tmp_path):
     small = ["init=", "model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
     config = load_config(FinetuneConfig, ROOT / f"config/training/{name}.yaml", [*small, f"run={tmp_path}"])
