@@ -25,6 +25,7 @@ from training.detector import (
     place_cameras,
 )
 from training.mocap import Mocap
+from training.rarity import rarity
 from training.visibility import Visibility, VisibilityConfig, bridge
 
 _NEAREST_M = 0.1  # a keypoint behind the camera, or at it, is not in the image
@@ -32,7 +33,8 @@ _NEAREST_M = 0.1  # a keypoint behind the camera, or at it, is not in the image
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """held: windows as a live node meets them, frames beyond a random look-ahead held; False: whole, as the paper's.
+    """balanced: frames are drawn by their pose's rarity to this power; 0: all alike, 1: all kinds of poses alike.
+    held: windows as a live node meets them, frames beyond a random look-ahead held; False: whole, as the paper's.
 
     zero_look_ahead: with ``held``, the share of windows whose future is held from the target frame on.
     gravity_known: with the model's ``gravity``, the share of windows that know where down is, to ``gravity_deg``.
@@ -42,6 +44,7 @@ class BatchConfig:
     body: BodyConfig = field(default_factory=BodyConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
+    balanced: float = 0.0
     zero_look_ahead: float = 0.4
     held: bool = True
     bridged: bool = False
@@ -72,14 +75,17 @@ class WindowSampler:
         self.clip_of_frame = torch.repeat_interleave(torch.arange(len(mocap.length), device=self.device), mocap.length)
         self.matrices = layout_matrices(config.detector.layouts).to(self.device)
         self.visibility = Visibility(spec, config.visibility, generator)
+        self._until: Tensor | None = None  # each frame's share and those of all before it
+        if config.balanced > 0:
+            self._until = (rarity(mocap.positions_m) ** config.balanced).cumsum(0)
 
     def __len__(self) -> int:
         """How many windows there are: one per frame."""
         return len(self.clip_of_frame)
 
     def draw(self, batch: int) -> Batch:
-        """A batch of windows whose targets are drawn uniformly over the frames."""
-        target = torch.randint(len(self.clip_of_frame), (batch,), generator=self.generator, device=self.device)
+        """A batch of windows whose targets are drawn over the frames."""
+        target = self._targets(batch)
         world = vary(self._gather(target), self.config.body, self.generator)
         views = place_cameras(batch, self.config.camera, self.generator, self.device)
         centre = world[:, self.spec.target, skeleton.ROOT, None, None]  # (B, 1, 1, 3)
@@ -100,6 +106,13 @@ class WindowSampler:
         if self.config.gravity_known > 0:
             joints = torch.cat([joints, self._down(views.rotation).expand(-1, self.spec.frames, 1, 2)], 2)
         return Batch(joints, poses)
+
+    def _targets(self, batch: int) -> Tensor:
+        """Frames that windows are drawn around, (B,)."""
+        if self._until is None:
+            return torch.randint(len(self), (batch,), generator=self.generator, device=self.device)
+        drawn = torch.rand(batch, dtype=torch.float64, generator=self.generator, device=self.device)
+        return torch.searchsorted(self._until, drawn * self._until[-1]).clamp(max=len(self) - 1)
 
     def _down(self, rotation: Tensor) -> Tensor:
         """What cameras (camera_from_world (B, 3, 3)) know of where down is, as points (B, 1, 1, 2)."""

@@ -76,7 +76,7 @@ def _mixed(world: Tensor, share: float) -> Tensor:
         return world
     own, other = world[:some], world[1 : some + 1]
     offset = other - other[:, :, skeleton.ROOT, None]
-    turned = _yawed(offset, _facing(own) / _facing(other)) + own[:, :, skeleton.ROOT, None]
+    turned = yawed(offset, facing(own) / facing(other)) + own[:, :, skeleton.ROOT, None]
     out = world.clone()
     out[:some, :, _UPPER] = turned[:, :, _UPPER]
     return out
@@ -106,13 +106,13 @@ def _axes(world: Tensor, girdle: list[int]) -> Tensor:
     return torch.stack([across, ahead, torch.linalg.cross(across, ahead)], -1)
 
 
-def _facing(joints: Tensor) -> Tensor:
+def facing(joints: Tensor) -> Tensor:
     """The direction of the hip line on the ground, (B, N, 1) complex of length 1, of joints (B, N, 17, 3)."""
     x, y = (joints[:, :, _LEFT_HIP, :2] - joints[:, :, _RIGHT_HIP, :2]).unbind(-1)
     return torch.polar(torch.ones_like(x), torch.atan2(y, x))[..., None]
 
 
-def _yawed(vectors: Tensor, by: Tensor) -> Tensor:
+def yawed(vectors: Tensor, by: Tensor) -> Tensor:
     """Vectors (..., 3) turned about z by complex numbers of length 1."""
     flat = torch.complex(vectors[..., 0], vectors[..., 1]) * by
     return torch.stack([flat.real, flat.imag, vectors[..., 2]], -1)

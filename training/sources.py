@@ -60,7 +60,7 @@ def _mocap(config: RunConfig, spec: WindowSpec, device: torch.device) -> Data:
     protocols = {"zero_look_ahead": 1.0, "any_look_ahead": 0.0} if config.batches.held else {"whole_windows": 0.0}
 
     def batches(zero_look_ahead: float) -> list[Batch]:
-        fixed = dataclasses.replace(config.batches, body=_AS_RECORDED, zero_look_ahead=zero_look_ahead)
+        fixed = dataclasses.replace(config.batches, body=_AS_RECORDED, balanced=0, zero_look_ahead=zero_look_ahead)
         sampler = WindowSampler(val, spec, fixed, torch.Generator(device).manual_seed(0))
         each = min(_VALIDATION_BATCH, config.validation_windows)
         return [sampler.draw(each) for _ in range(config.validation_windows // each)]
