@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """No autocast for what makes or reads coordinates: in bf16 they are off by as much as a detector's are."""
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class Centring(nn.Module):
@@ -35,7 +27,8 @@ class Centring(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, rays: Tensor, frames: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and rotations (B, 3, 3).
+        """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and the axis to be turned
+        back by, (B, 3): the real camera's direction that became the turned one's optical axis.
 
         frames: which frames of the window the rays are, (N,); None for all.
         """
@@ -43,28 +36,37 @@ class Centring(nn.Module):
         weights = torch.where(seen, self.weights if frames is None else self.weights[:, frames], 0.0)
         total = weights.sum((1, 2)).clamp(min=1e-6)
         rays = torch.where(seen, rays, 0.0)
-        rotation = _towards((weights * rays).sum((1, 2)) / total)
-        turned = self.turn(F.pad(rays, (0, 1), value=1.0).flatten(1, 2), rotation)
-        x = (turned[..., :2] / turned[..., 2:].clamp(min=0.1)).view_as(rays)
+        axis = F.normalize(F.pad((weights * rays).sum((1, 2)) / total, (0, 1), value=1.0), dim=-1)
+        across, along = (part[:, None, None] for part in axis.split((2, 1), -1))
+        # ``turn`` of the directions (ray, 1), written without the third coordinate.
+        depth = (rays * across).sum(-1, keepdim=True) + along
+        x = (rays - across * ((depth + 1) / (along + 1))) / depth.clamp(min=0.1)
         size = ((weights * x * x).sum((1, 2)) / total).sum(-1).sqrt().clamp(min=self.SMALLEST)
-        return torch.where(seen, x / size[:, None, None, None], torch.nan), rotation
+        return torch.where(seen, x / size[:, None, None, None], torch.nan), axis
+
+    # The smallest rotation from unit vector a to b is 1 - (a + b)(a + b)' / (1 + a'b) + 2 b a'. In this form no matrix
+    # is made and nothing is a matrix product, which autocast and engines would run in bf16.
 
     @staticmethod
-    def turn(directions: Tensor, rotation: Tensor) -> Tensor:
-        """Directions (B, M, 3) in the real camera -> in the turned one."""
-        with full_precision(directions):
-            return directions @ rotation.mT
+    def turn(directions: Tensor, axis: Tensor) -> Tensor:
+        """Directions (B, …, 3) in the real camera -> in the turned one."""
+        axis, optical, between = _both(axis, directions)
+        return directions - _along(between, directions) * between + 2 * (axis * directions).sum(-1, True) * optical
 
     @staticmethod
-    def restore(poses: Tensor, rotation: Tensor) -> Tensor:
+    def restore(poses: Tensor, axis: Tensor) -> Tensor:
         """Poses (B, …, 17, 3) in the turned camera -> in the real one."""
-        with full_precision(poses):
-            return (poses.float().flatten(1, -2) @ rotation).view_as(poses)
+        axis, _, between = _both(axis, poses)
+        return poses - _along(between, poses) * between + 2 * poses[..., 2:] * axis
 
 
-def _towards(ray: Tensor) -> Tensor:
-    """The smallest rotations that bring rays (B, 2) onto the optical axis, (B, 3, 3)."""
-    x, y, z = F.normalize(F.pad(ray, (0, 1), value=1.0), dim=-1).unbind(-1)
-    k = 1 / (1 + z)
-    rows = (z + y * y * k, -x * y * k, -x, -x * y * k, z + x * x * k, -y, x, y, z)
-    return torch.stack(rows, -1).view(-1, 3, 3)
+def _both(axis: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The axis (B, 3), the optical axis and their sum, to be taken with vectors (B, …, 3)."""
+    axis = axis.view(-1, *[1] * (vectors.ndim - 2), 3)
+    optical = axis.new_tensor([0.0, 0.0, 1.0])
+    return axis, optical, axis + optical
+
+
+def _along(between: Tensor, vectors: Tensor) -> Tensor:
+    """How much of ``between``, the sum of two unit vectors, is to be taken from vectors (B, …, 3)."""
+    return (between * vectors).sum(-1, keepdim=True) / between[..., 2:]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pstmo_ros.core import gravity, skeleton
-from pstmo_ros.core.centring import Centring, full_precision
+from pstmo_ros.core.centring import Centring
 from pstmo_ros.core.model_config import SEM_KINDS, ModelConfig
 from pstmo_ros.core.refine import Refine
 
@@ -22,6 +23,12 @@ def flipped(points: Tensor, mirrored: Sequence[int]) -> Tensor:
     """Left and right swapped: (…, J, C) with x first, and for each joint the one on its other side -> (…, J, C)."""
     points = points[..., list(mirrored), :]
     return torch.cat([-points[..., :1], points[..., 1:]], -1)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """No autocast for what makes or reads coordinates: in bf16 they are off by as much as a detector's are."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class Dropout(nn.Dropout):
@@ -256,13 +263,13 @@ class STMO(nn.Module):
         frames: which frames of the window ``x`` is, (N,); None for all.
         """
         joints = x[:, :, : skeleton.J]
-        joints, rotation = (joints, None) if self.centring is None else self.centring(joints, frames)
+        joints, axis = (joints, None) if self.centring is None else self.centring(joints, frames)
         features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
         if self.config.gravity:
             down = gravity.to_vector(x[:, :, skeleton.J])
-            features = torch.cat([features, down if rotation is None else Centring.turn(down, rotation)], -1)
+            features = torch.cat([features, down if axis is None else Centring.turn(down, axis)], -1)
         tokens = self.sem(features)
-        return (tokens if self.tem is None else self.tem(tokens, frames)), rotation
+        return (tokens if self.tem is None else self.tem(tokens, frames)), axis
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, P, 2), NaN where a point is missing -> (B, 17, O) metres."""
@@ -276,22 +283,22 @@ class STMO(nn.Module):
 
     def forward_frames(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
         """Poses (B, N, 17, O) of every frame in ``x``, a window (B, N, P, 2) or, with the dial, its ``frames`` (N,)."""
-        tokens, rotation = self.encode(x, frames)
-        return self._restored(self._read(tokens, self.head), rotation)
+        tokens, axis = self.encode(x, frames)
+        return self._restored(self._read(tokens, self.head), axis)
 
     def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward`` and the multi-frame loss's poses: ((B, 17, O), (B, N, 17, O))."""
         if self.head_frames is None:
             poses = self.forward_frames(x)
             return poses[:, self.config.window.target], poses
-        tokens, rotation = self.encode(x)
+        tokens, axis = self.encode(x)
         poses = torch.cat([self._target_pose(tokens, x), self._read(tokens, self.head_frames)], 1)
-        poses = self._restored(poses, rotation)
+        poses = self._restored(poses, axis)
         return poses[:, 0], poses[:, 1:]
 
     def _target(self, x: Tensor) -> Tensor:
-        tokens, rotation = self.encode(x)
-        return self._restored(self._target_pose(tokens, x), rotation)[:, 0]
+        tokens, axis = self.encode(x)
+        return self._restored(self._target_pose(tokens, x), axis)[:, 0]
 
     def _target_pose(self, tokens: Tensor, x: Tensor) -> Tensor:
         """Tokens (B, N, d) and what they were made from -> the target frame's pose (B, 1, 17, O)."""
@@ -308,7 +315,7 @@ class STMO(nn.Module):
         return torch.cat([pose, self.TYPICAL_STD_M * deviation.clamp(-5, 5).exp()], -1)
 
     @staticmethod
-    def _restored(poses: Tensor, rotation: Tensor | None) -> Tensor:
-        if rotation is None:
+    def _restored(poses: Tensor, axis: Tensor | None) -> Tensor:
+        if axis is None:
             return poses
-        return torch.cat([Centring.restore(poses[..., :3], rotation), poses[..., 3:]], -1)
+        return torch.cat([Centring.restore(poses[..., :3], axis), poses[..., 3:]], -1)
