@@ -55,7 +55,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
         engines = {}
         for name in ENGINES:
             try:
-                engines[name] = load_engine(bundle, name, Options())
+                engines[name] = load_engine(bundle, name, Options(precision="fp32"))
                 engines[f"{name}_bf16"] = load_engine(bundle, name, Options(precision="bf16"))
             except EngineError:
                 continue  # what this machine lacks has no column

@@ -12,24 +12,25 @@ import numpy as np
 from bench.traffic import Traffic, crowd, lifter, running, send
 from pstmo_ros.ros.graph import own_graph
 
-RATE_HZ = 50.0
 
+def measure(models: tuple[str, ...], loads: tuple[tuple[int, float], ...], seconds: float) -> list[dict[str, object]]:
+    """A row for each load and model: end-to-end latency and processor time per frame, of relay and node.
 
-def measure(models: tuple[str, ...], people: tuple[int, ...], seconds: float) -> list[dict[str, object]]:
-    """A row for each number of people and model: end-to-end latency and processor time per frame, of relay and node."""
+    loads: people, and messages a second.
+    """
     own_graph()
     rows: list[dict[str, object]] = []
-    for count in people:
+    for count, rate_hz in loads:
         recording = crowd(count)
         with running("bench.relay") as process:
-            bare = send(recording, process.pid, RATE_HZ, seconds)
+            bare = send(recording, process.pid, rate_hz, seconds)
         for model in models:
             with lifter(model=model) as process:
-                lifted = send(recording, process.pid, RATE_HZ, seconds)
+                lifted = send(recording, process.pid, rate_hz, seconds)
             figures = _figures("relay", bare) | _figures("node", lifted)
             added = {"added p50 ms": figures["node p50 ms"] - figures["relay p50 ms"]}
             lost = lifted.sent - len(lifted.latency_ms)
-            rows.append({"model": model, "people": count, **figures, **added, "lost": lost})
+            rows.append({"model": model, "people": count, "messages/s": rate_hz, **figures, **added, "lost": lost})
     return rows
 
 

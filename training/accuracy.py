@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th clip")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the engine's matrix products")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the engine's matrix products")
     parser.add_argument("--out", help="also write the page to this file")
     args = parser.parse_args()
     try:

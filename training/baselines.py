@@ -37,7 +37,14 @@ from training.mocap import CMU, load_mocap
 from training.sources import open_data
 
 BUDGET = Path(__file__).parents[1] / "config" / "training" / "baselines.yaml"
-_PUBLISHED = ("model.dial=false", "model.mofa=true", "model.uncertainty=false", "batches.held=false")
+_WITHOUT_GRAVITY = ("model.gravity=false", "batches.gravity_known=0")  # an input that ours alone has
+_PUBLISHED = (
+    *_WITHOUT_GRAVITY,
+    "model.dial=false",
+    "model.mofa=true",
+    "model.uncertainty=false",
+    "batches.held=false",
+)
 PSTMO = {  # name -> what is changed
     "P-STMO as published": (*_PUBLISHED, "model.centred=false"),
     "P-STMO as published, camera turned to the person": _PUBLISHED,
@@ -117,9 +124,9 @@ class Baseline(nn.Module):
         self.centring = Centring(config.frames, config.centre)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, rotation = self.centring(x)
+        x, axis = self.centring(x)
         x = torch.where(torch.isnan(x), self.missing_joint, x)
-        return Centring.restore(self.network(x.flatten(2)).view(-1, skeleton.J, 3), rotation)
+        return Centring.restore(self.network(x.flatten(2)).view(-1, skeleton.J, 3), axis)
 
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
@@ -178,7 +185,7 @@ def all_lifters(args: argparse.Namespace) -> dict[str, Lifters]:
     """Each row's lifters, trained in this order."""
     rows: dict[str, Lifters] = {}
     for name, network in NETWORKS.items():
-        rows[name] = lifters(train(_config(args, name, ()), network))
+        rows[name] = lifters(train(_config(args, name, _WITHOUT_GRAVITY), network))
     for name, changes in PSTMO.items():
         config = _config(args, name, changes)
         done = Path(config.out).is_file()

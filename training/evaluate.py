@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.bundle import Bundle
-from pstmo_ros.engines import CHOICES, EngineError, load_engine, model_path
+from pstmo_ros.engines import CHOICES, EngineError, Options, load_engine, model_path
 from pstmo_ros.recording import Recording
 from training.datasets.clips import Clip
 from training.datasets.dhp import load_dhp
@@ -71,7 +71,7 @@ def main() -> None:
 def _asked(args: argparse.Namespace, bundle: Bundle, look_ahead_s: float | None) -> tuple[Bundle, Run]:
     """The model asked for the pose at a look-ahead (None: its longest), and what runs it."""
     at = bundle.at(bundle.config.longest_look_ahead_s if look_ahead_s is None else look_ahead_s)
-    engine = load_engine(at, args.engine)
+    engine = load_engine(at, args.engine, Options(precision="fp32"))
     return at, flip_averaged(engine, _detected_layout(args)) if args.flip else engine
 
 

@@ -59,7 +59,7 @@ ENGINES: dict[str, Callable[[Bundle, Options], Engine | Recipe]] = {
     "torch": _torch,
 }
 CHOICES = ("auto", *ENGINES)
-_HALF_FIRST = ("tensorrt", "cuda_graphs")
+_ON_GPUS = ("tensorrt", "cuda_graphs")
 
 
 def load_engine(model: str | Path | Bundle, engine: str = "auto", options: Options | None = None) -> Engine:
@@ -91,10 +91,19 @@ def load_engine(model: str | Path | Bundle, engine: str = "auto", options: Optio
 
 
 def in_precisions(name: str, options: Options) -> Iterator[Options]:
-    """The precisions to try an engine in: "auto" is fp16 on GPUs if the self-test allows it, and fp32 otherwise."""
-    automatic = ("fp16", "fp32") if name in _HALF_FIRST else ("fp32",)
-    for precision in automatic if options.precision == "auto" else (options.precision,):
+    """The precisions to try an engine in: "auto" is the fastest that the machine has and the self-test allows."""
+    asked = (options.precision,) if options.precision != "auto" else (*_halves(name), "fp32")
+    for precision in asked:
         yield dataclasses.replace(options, precision=precision)
+
+
+def _halves(name: str) -> tuple[str, ...]:
+    """The half precision that an engine gains from here, if there is one."""
+    if name == "openvino":
+        from pstmo_ros.engines.openvino import has_bf16
+
+        return ("bf16",) if has_bf16() else ()
+    return ("fp16",) if name in _ON_GPUS else ()
 
 
 def _proven(name: str, bundle: Bundle, options: Options) -> Engine:

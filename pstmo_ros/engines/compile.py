@@ -65,7 +65,7 @@ def main(args: list[str] | None = None) -> None:
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="auto: fp16 on GPUs if the self-test allows it, else fp32",
+        help="auto: the fastest that the machine has and the self-test allows",
     )
     parser.add_argument("--people", type=int, default=Options.people, help="usually in view; TensorRT tunes for it")
     parser.add_argument("-o", dest="out", type=Path, metavar="FILE", help="write the compiled model there too")

@@ -38,8 +38,8 @@ class Engine(ABC):
 class Options:
     """How a model runs.
 
-    precision: of the matrix products. auto: fp32 on CPUs; on GPUs fp16 if the self-test allows it, else fp32. bf16 is
-    for who wants speed: it is off by millimetres, and runs on GPUs and, with OpenVINO, on CPUs that have units for it.
+    precision: of the matrix products. auto: fp16 on GPUs, and bf16 with OpenVINO on CPUs that have units for it, if the
+    self-test allows it; else fp32. bf16 moves poses by some millimetres, a small part of what they err by.
     threads: how many of the CPU's cores one inference may use; 0 leaves it to the engine.
     people: how many are usually in view: batches up to this size are tried out at start, TensorRT tunes for it, and
     OpenVINO has a graph for each of them.

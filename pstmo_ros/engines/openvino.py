@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +15,39 @@ from pstmo_ros.engines.deployed import exported
 from pstmo_ros.engines.engine import Engine, Options, Recipe, Unavailable
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_SMALL = 40e6  # multiply-adds of one window: a few ms on one core
+_SMALL = {"fp32": 40e6, "bf16": 120e6}  # multiply-adds of a batch: a few ms on one core
 
 
 class OpenVinoEngine(Engine):
     """OpenVINO on the CPU, any batch size. path: of an OpenVINO model. precision: fp32 or bf16.
 
+    threads: how many a batch of so many windows takes, 0 for one on each core.
     Batches of up to ``people`` windows have graphs of their own, whose shapes are fixed: working shapes out anew takes
     as long as a small model's products, and longer yet for a node whose caches are cold between two frames.
     """
 
-    def __init__(self, path: Path, precision: str, threads: int = 0, people: int = 1) -> None:
+    def __init__(self, path: Path, precision: str, threads: Callable[[int], int], people: int) -> None:
         import openvino as ov
 
-        # Threads are not bound to cores: a robot's other processes need them too.
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "ENABLE_CPU_PINNING": False,
-        } | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
         self.name = f"openvino (cpu, {precision})"
         core = ov.Core()
         model = core.read_model(path)
 
-        def request() -> Any:
+        def request(batch: int) -> Any:
+            # Threads are not bound to cores: a robot's other processes need them too.
+            settings = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                "ENABLE_CPU_PINNING": False,
+                "INFERENCE_NUM_THREADS": threads(batch),
+            }
             return core.compile_model(model, "CPU", settings).create_infer_request()
 
-        self._any, self._small = request(), {}
+        self._any, self._small = request(people + 1), {}
         _, *shape = model.input().partial_shape
         for batch in range(1, people + 1):
             model.reshape([batch, *shape])
-            self._small[batch] = _Fixed(request())
+            self._small[batch] = _Fixed(request(batch))
 
     def infer(self, windows: Floats) -> Floats:
         if len(windows) in self._small:
@@ -65,6 +68,15 @@ class _Fixed:
         return self._poses.copy()
 
 
+def has_bf16() -> bool:
+    """Whether OpenVINO is there and finds units for bf16 in this CPU, such as AMX."""
+    try:
+        import openvino as ov
+    except ImportError:
+        return False
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     """As OpenVinoEngine; what is stored takes any batch size."""
     precision = options.settled
@@ -75,10 +87,14 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     except ImportError as e:
         raise ImportError("openvino is not installed: pip install openvino") from e
 
-    if precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bf16" and not has_bf16():
         raise Unavailable("this CPU has no bf16 units; give precision auto or fp32")
 
-    threads = options.threads or _threads(bundle)
+    weights = sum(p.numel() for p in bundle.model.parameters())
+
+    def threads(batch: int) -> int:
+        """One for so little work that threads would wait longer for each other; else 0, for all cores."""
+        return options.threads or int(batch * weights * bundle.config.frames < _SMALL[precision])
 
     def write(folder: Path) -> None:
         with warnings.catch_warnings():
@@ -94,9 +110,3 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
         write,
         lambda folder: OpenVinoEngine(folder / "model.xml", precision, threads, options.people),
     )
-
-
-def _threads(bundle: Bundle) -> int:
-    """One for a model so small that threads would wait longer for each other than they work; else 0, for all cores."""
-    weights = sum(p.numel() for p in bundle.model.parameters())
-    return 1 if weights * bundle.config.frames < _SMALL else 0

@@ -13,7 +13,7 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
-from pstmo_ros.engines import load_engine
+from pstmo_ros.engines import Options, load_engine
 from tests.conftest import record, walker
 
 
@@ -26,7 +26,7 @@ def test_a_direction_and_its_point_are_an_inverse_pair():
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_engines_take_it(aware, engine):
-    loaded = load_engine(aware, engine)
+    loaded = load_engine(aware, engine, Options(precision="fp32"))
     np.testing.assert_allclose(loaded.infer(aware.golden_x), aware.golden_y, atol=1e-4)
 
 

@@ -63,7 +63,7 @@ def test_poses_are_the_models(changes, tmp_path):
 def test_openvinos_fixed_and_free_shapes_give_the_models_poses(changes, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     bundle = trained(dataclasses.replace(SMALL, **changes), tmp_path)
-    engine = load_engine(bundle, "openvino", Options(people=2))
+    engine = load_engine(bundle, "openvino", Options(precision="fp32", people=2))
     for people in (1, 2, 3):
         x = np.resize(bundle.golden_x, (people, *bundle.golden_x.shape[1:]))
         np.testing.assert_allclose(engine(x), np.resize(bundle.golden_y, (people, 17, 3)), atol=1e-4)

@@ -14,12 +14,15 @@ from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import Engine, EngineError, Options, cache, load_engine
 from pstmo_ros.engines.compile import main as compile_main
+from pstmo_ros.engines.self_test import self_test
 from tests.conftest import record, walker
+
+FP32 = Options(precision="fp32")
 
 
 @pytest.fixture(scope="module", params=["torch", "openvino"])
 def engine(request, bundle):
-    return load_engine(bundle.path, request.param)
+    return load_engine(bundle.path, request.param, FP32)
 
 
 def _windows(bundle, people):
@@ -89,7 +92,7 @@ def test_an_engine_that_gives_nan_is_not_trusted(bundle):
 @pytest.mark.parametrize("damage", ["foreign", "corrupt", "incomplete"])
 def test_a_bad_cache_entry_is_rebuilt_not_trusted(bundle, damage, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    load_engine(bundle, "openvino")
+    load_engine(bundle, "openvino", FP32)
     (weights,) = tmp_path.rglob("model.bin")
     listed = weights.parent / "files.json"
     data = weights.read_bytes()
@@ -100,7 +103,7 @@ def test_a_bad_cache_entry_is_rebuilt_not_trusted(bundle, damage, caplog, tmp_pa
     else:
         listed.unlink()
     with caplog.at_level(logging.WARNING):
-        engine = load_engine(bundle, "openvino")
+        engine = load_engine(bundle, "openvino", FP32)
     assert "compiling again" in caplog.text
     np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
     assert weights.read_bytes() == data
@@ -113,7 +116,7 @@ def test_a_whole_cache_entry_that_computes_something_else_is_rebuilt(bundle, cap
     recipe = engines.ENGINES["openvino"](dataclasses.replace(bundle, model=other), Options())
     cache.build(recipe, prove=str)
     with caplog.at_level(logging.WARNING):
-        engine = load_engine(bundle, "openvino")
+        engine = load_engine(bundle, "openvino", FP32)
     assert "poses are 17.3 mm off" in caplog.text
     np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
 
@@ -179,6 +182,21 @@ def test_bf16_on_a_cpu_is_another_precision_or_says_what_the_cpu_lacks(bundle):
     assert 0.01 < error_mm <= 20
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_auto_is_bf16_on_a_cpu_with_units_for_it(bundle, monkeypatch, units):
+    monkeypatch.setattr("pstmo_ros.engines.openvino.has_bf16", lambda: units)
+    tried = [o.precision for o in engines.in_precisions("openvino", Options())]
+    assert tried == (["bf16", "fp32"] if units else ["fp32"])
+    assert [o.precision for o in engines.in_precisions("torch", Options())] == ["fp32"]
+
+
+def test_bf16_that_computes_something_else_is_found_out(bundle):
+    engine = load_engine(bundle, "torch")
+    engine.infer = lambda windows, infer=engine.infer: infer(windows) + 0.01
+    with pytest.raises(ValueError, match=r"poses are 17.3 mm off the golden ones in the mean, not 10.0"):
+        self_test(engine, bundle, Options(precision="bf16"))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [({"precision": "fp61"}, "did you mean 'fp16'"), ({"threads": -1}, "give 0"), ({"people": 0}, "give 1 to 32")],
@@ -223,7 +241,7 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
     bundle = save_bundle(tmp_path / "dial.safetensors", STMO(config), "rays", {"data": "none"}, windows)
     for look_ahead_s in (0.0, bundle.config.longest_look_ahead_s):
         asked = bundle.at(look_ahead_s)
-        found = load_engine(asked, "openvino").infer(windows)
+        found = load_engine(asked, "openvino", FP32).infer(windows)
         np.testing.assert_allclose(found, asked.golden_y, atol=1e-4)
         assert found.shape == (2, 17, 4)
     assert len(list(tmp_path.rglob("files.json"))) == 2
@@ -232,12 +250,11 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
     assert lifter.step(next(recording.frames()))[0].std_m is not None
 
 
-def test_threads_are_those_asked_for_or_one_for_a_small_model(bundle, monkeypatch):
+def test_threads_are_those_asked_for_or_one_for_little_work(bundle, monkeypatch):
     asked = []
     made = "pstmo_ros.engines.openvino.OpenVinoEngine.__init__"
-    monkeypatch.setattr(made, lambda self, path, precision, threads, people: asked.append(threads))
+    monkeypatch.setattr(made, lambda self, path, precision, threads, people: asked.append((threads(1), threads(10**6))))
     recipe = engines.ENGINES["openvino"]
-    for model in (bundle, dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, frames=3**9))):
-        for threads in (0, 2):
-            recipe(model, Options(threads=threads)).open(Path())
-    assert asked == [1, 2, 0, 2]
+    for threads in (0, 2):
+        recipe(bundle, Options(threads=threads)).open(Path())
+    assert asked == [(1, 0), (2, 2)]
