@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import traceback
@@ -128,6 +129,8 @@ class Lifter(LifecycleNode):
         )
         self._keypoints.start()
         self._diagnostics.active = True
+        gc.collect()
+        gc.freeze()  # walking through all that torch has, now and then, would hold poses up by a tenth of a second
         self.get_logger().info(
             f"active: listening on {', '.join([self._camera_info.topic_name, *self._keypoints.topics])}"
         )
@@ -277,6 +280,7 @@ class Lifter(LifecycleNode):
             self._worker.stop()
             self._worker = None
             self._diagnostics.active = False
+            gc.unfreeze()
 
     def _let_go(self) -> None:
         if self._outputs is not None:

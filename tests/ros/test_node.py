@@ -1,6 +1,7 @@
 """The node over real DDS: what goes in comes out, once, in time and in place; what cannot is named."""
 
 import dataclasses
+import gc
 
 import numpy as np
 import pytest
@@ -184,7 +185,9 @@ def test_lifecycle(graph, bundle, recording):
     assert graph.change_state("activate")
     graph.match()
     graph.lift(recording, range(2))
+    assert gc.get_freeze_count(), "no collection of garbage walks through torch while poses are waited for"
     assert graph.change_state("deactivate")
+    assert not gc.get_freeze_count()
     graph.send(recording, 2)
     graph.spin(0.3)
     assert len(graph.got["skeletons"]) == 2, "an inactive node is silent"
