@@ -112,13 +112,13 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
     }
 
 
-def of_bundle(bundle: Bundle, options: Options | None = None) -> Lifters:
+def of_bundle(bundle: Bundle, options: Options | None = None, engine: str = "auto") -> Lifters:
     """Lifters of a model file at any look-ahead, without the output filter. options: how the engine runs it."""
 
     @functools.cache
     def loaded(look_ahead_s: float) -> tuple[Bundle, Engine]:
         at = bundle.at(look_ahead_s)
-        return at, load_engine(at, options=options)
+        return at, load_engine(at, engine, options)
 
     return lambda look_ahead_s: PoseLifter(*loaded(look_ahead_s), unfiltered(look_ahead_s))
 

@@ -184,7 +184,7 @@ def all_lifters(args: argparse.Namespace) -> dict[str, Lifters]:
         done = Path(config.out).is_file()
         bundle = load(config.out) if done else finetune.train(config, (Path(config.run) / CHECKPOINT).is_file())
         assert bundle is not None
-        rows[name] = of_bundle(bundle)
+        rows[name] = of_bundle(bundle, engine="torch")  # in fp32 anywhere, and not worth compiling
     return rows
 
 
