@@ -113,7 +113,7 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
 
 
 def of_bundle(bundle: Bundle, options: Options | None = None, engine: str = "auto") -> Lifters:
-    """Lifters of a model file at any look-ahead, without the output filter. options: how the engine runs it."""
+    """Lifters of a model file at any look-ahead, without the output filter, by an engine of load_engine's."""
 
     @functools.cache
     def loaded(look_ahead_s: float) -> tuple[Bundle, Engine]:

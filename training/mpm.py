@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.centring import Centring
-from pstmo_ros.core.model import SEMS, STMO, TEM, EncoderLayer, PoseHead
+from pstmo_ros.core.encoder import EncoderLayer
+from pstmo_ros.core.model import SEMS, STMO, TEM, PoseHead
 from pstmo_ros.core.model_config import ModelConfig
 
 FORMAT_VERSION = 1

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from pstmo_ros.core.bundle import Bundle
-from pstmo_ros.core.model import SEM, STMO, Attention, EncoderLayer, PoseHead, StridedLayer
+from pstmo_ros.core.encoder import Attention, EncoderLayer, StridedLayer
+from pstmo_ros.core.model import SEM, STMO, PoseHead
 
 MAX_BATCH = 1024
 EVERY = slice(None)

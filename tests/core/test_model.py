@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pstmo_ros.core import gravity, skeleton
-from pstmo_ros.core.model import STMO, Attention, Dropout, flipped
+from pstmo_ros.core.encoder import Attention, Dropout
+from pstmo_ros.core.model import STMO, flipped
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.refine import Refine, root_position
 from tests.conftest import walker

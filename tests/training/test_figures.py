@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.model import STMO, Attention
+from pstmo_ros.core.encoder import Attention
+from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.recording import save_recording
 from tests.conftest import record, walker

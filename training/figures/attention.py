@@ -12,7 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from pstmo_ros.core.model import STMO, Attention, EncoderLayer
+from pstmo_ros.core.encoder import Attention, EncoderLayer
+from pstmo_ros.core.model import STMO
 from training.mpm import MaskedPoseModel, Masks
 
 HEADS = 8  # shown at most
