@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,7 @@ class BodyConfig:
     speed: tuple[float, float] = (0.75, 1.35)
     mixed: float = 0.0  # share of windows whose upper body is another clip's
     limbs: float = 0.0  # share of arms and legs, each for itself, that move as another clip's do
+    tumbled: float = 0.0  # share of windows that are tipped over, any way and by up to 180 degrees: people fall
 
 
 def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -> Tensor:
@@ -66,6 +68,9 @@ def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -
     if config.mirror:
         mirrored = bodies[:, :, list(skeleton.MIRROR)] * torch.tensor([-1.0, 1, 1], device=device)
         bodies = torch.where(uniform(b, 1, 1, 1) < 0.5, mirrored, bodies)
+    if config.tumbled:
+        tip = math.pi * uniform(b, 1, 1) * (uniform(b, 1, 1) < config.tumbled)
+        bodies = tipped(yawed(bodies, _turn(2 * math.pi * uniform(b, 1, 1))), _turn(tip))
     return bodies
 
 
@@ -109,10 +114,21 @@ def _axes(world: Tensor, girdle: list[int]) -> Tensor:
 def facing(joints: Tensor) -> Tensor:
     """The direction of the hip line on the ground, (B, N, 1) complex of length 1, of joints (B, N, 17, 3)."""
     x, y = (joints[:, :, _LEFT_HIP, :2] - joints[:, :, _RIGHT_HIP, :2]).unbind(-1)
-    return torch.polar(torch.ones_like(x), torch.atan2(y, x))[..., None]
+    return _turn(torch.atan2(y, x))[..., None]
 
 
 def yawed(vectors: Tensor, by: Tensor) -> Tensor:
     """Vectors (..., 3) turned about z by complex numbers of length 1."""
     flat = torch.complex(vectors[..., 0], vectors[..., 1]) * by
     return torch.stack([flat.real, flat.imag, vectors[..., 2]], -1)
+
+
+def tipped(vectors: Tensor, by: Tensor) -> Tensor:
+    """Vectors (..., 3) turned about x by complex numbers of length 1."""
+    flat = torch.complex(vectors[..., 1], vectors[..., 2]) * by
+    return torch.stack([vectors[..., 0], flat.real, flat.imag], -1)
+
+
+def _turn(angle: Tensor) -> Tensor:
+    """The complex number of length 1 that turns by an angle in radians."""
+    return torch.polar(torch.ones_like(angle), angle)
