@@ -37,6 +37,7 @@ from training.scores import action_family
 from training.synthesis import record_clip
 
 _PITCHES_DEG = (0, -60, -30, 30, 60)
+_TIPPED_DEG = (0, 45, 90, 180)
 _UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith(("hip", "knee", "ankle", "pelvis")))
 _ALL = tuple(range(skeleton.J))
 Lifters = Callable[[float], PoseLifter]  # look-ahead in seconds -> a lifter that has seen nothing yet
@@ -53,6 +54,7 @@ class Condition:
     pitch_deg: float | None = None
     distance_m: float | None = None
     gravity_off_deg: float | None = None
+    tipped_deg: float = 0.0
     joints: tuple[int, ...] = _ALL
     origin: int = skeleton.ROOT
 
@@ -102,6 +104,10 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
         "Camera pitch, degrees, when it is known where down is": [
             Condition(f"{p:+d}", pitch_deg=p, gravity_off_deg=0.0) for p in _PITCHES_DEG
         ],
+        "People tipped over, degrees (90 lie)": [Condition(f"{d:g}", tipped_deg=d) for d in _TIPPED_DEG],
+        "People tipped over, degrees, when it is known where down is": [
+            Condition(f"{d:g}", tipped_deg=d, gravity_off_deg=0.0) for d in _TIPPED_DEG
+        ],
         "Distance of the camera, m (people may leave the image)": [
             Condition(f"{d:g}", distance_m=d) for d in (4.0, 1.5, 2.5, 7.0, 10.0)
         ],
@@ -139,6 +145,7 @@ def runs(condition: Condition, lifters: Lifters, mocap: Mocap, clips: Sequence[i
             pitch_deg=condition.pitch_deg,
             distance_m=condition.distance_m,
             gravity_off_deg=condition.gravity_off_deg,
+            tipped_deg=condition.tipped_deg,
         )
         if condition.change is not None:
             recording = condition.change(recording, seed + i)
@@ -231,7 +238,7 @@ def markdown(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th clip")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the engine's matrix products")

@@ -70,7 +70,7 @@ def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -
         bodies = torch.where(uniform(b, 1, 1, 1) < 0.5, mirrored, bodies)
     if config.tumbled:
         tip = math.pi * uniform(b, 1, 1) * (uniform(b, 1, 1) < config.tumbled)
-        bodies = tipped(yawed(bodies, _turn(2 * math.pi * uniform(b, 1, 1))), _turn(tip))
+        bodies = tipped(yawed(bodies, turn(2 * math.pi * uniform(b, 1, 1))), turn(tip))
     return bodies
 
 
@@ -114,7 +114,7 @@ def _axes(world: Tensor, girdle: list[int]) -> Tensor:
 def facing(joints: Tensor) -> Tensor:
     """The direction of the hip line on the ground, (B, N, 1) complex of length 1, of joints (B, N, 17, 3)."""
     x, y = (joints[:, :, _LEFT_HIP, :2] - joints[:, :, _RIGHT_HIP, :2]).unbind(-1)
-    return _turn(torch.atan2(y, x))[..., None]
+    return turn(torch.atan2(y, x))[..., None]
 
 
 def yawed(vectors: Tensor, by: Tensor) -> Tensor:
@@ -129,6 +129,6 @@ def tipped(vectors: Tensor, by: Tensor) -> Tensor:
     return torch.stack([vectors[..., 0], flat.real, flat.imag], -1)
 
 
-def _turn(angle: Tensor) -> Tensor:
+def turn(angle: Tensor) -> Tensor:
     """The complex number of length 1 that turns by an angle in radians."""
     return torch.polar(torch.ones_like(angle), angle)

@@ -20,6 +20,7 @@ from pstmo_ros.core.layouts import Layout
 from pstmo_ros.core.placement import MIN_DEPTH_M
 from pstmo_ros.core.types import Floats
 from pstmo_ros.recording import Recording
+from training.bodies import tipped, turn, yawed
 from training.detector import (
     KEYPOINTS,
     DetectorConfig,
@@ -114,14 +115,18 @@ def record_clip(
     pitch_deg: float | None = None,
     distance_m: float | None = None,
     gravity_off_deg: float | None = None,
+    tipped_deg: float = 0.0,
 ) -> Recording:
     """Clip ``i`` as ``synthesize`` records it; camera, place and noise follow from the seed, ``i`` and the view.
 
     pitch_deg, distance_m: as ``place_camera``. gravity_off_deg: how far off the camera knows where down is, None for
-    not at all.
+    not at all. tipped_deg: the person is tipped over by so much, whichever way: 90 lies.
     """
     drawn = int(np.random.SeedSequence([seed, i, view]).generate_state(1)[0])
     camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
+    if tipped_deg:
+        way = 2 * math.pi * torch.rand((), generator=torch.Generator().manual_seed(drawn))
+        clip = tipped(yawed(clip, turn(way)), turn(torch.tensor(math.radians(tipped_deg))))
     pose = place_camera(clip, camera, drawn, pitch_deg, distance_m)
     if gravity_off_deg is not None:
         down = -pose[0][:, 2].numpy()

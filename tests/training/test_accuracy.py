@@ -62,18 +62,31 @@ def test_the_camera_stands_as_far_away_as_asked(mocap):
     assert (rotation @ centre + translation).norm().item() == pytest.approx(7.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("off_deg", [0.0, 10.0])
-def test_the_camera_knows_where_down_is_as_well_as_asked(off_deg):
-    """The walker stands upright: down is from the head to the pelvis."""
+@pytest.fixture
+def upright():
+    """A walker who stands upright: down is from the head to the pelvis."""
     camera = torch.from_numpy(walker(0.1))
     world = torch.stack([camera[..., 0], camera[..., 2], -camera[..., 1]], -1)  # z up
-    upright = Mocap(world, torch.tensor([0]), torch.tensor([5]), ("a",), ("s",), ("walk",), 50.0)
+    return Mocap(world, torch.tensor([0]), torch.tensor([5]), ("a",), ("s",), ("walk",), 50.0)
+
+
+@pytest.mark.parametrize("off_deg", [0.0, 10.0])
+def test_the_camera_knows_where_down_is_as_well_as_asked(upright, off_deg):
     known = record_clip(upright, 0, pitch_deg=-30, gravity_off_deg=off_deg)
     falls = known.truth_m[0, 0, skeleton.ROOT] - known.truth_m[0, 0, skeleton.index("head_top")]
     exact = np.array([0, np.cos(np.radians(30)), np.sin(np.radians(30))])
     assert falls @ exact / np.linalg.norm(falls) > 0.999
     assert np.degrees(np.arccos(min(1.0, exact @ known.camera.down))) == pytest.approx(off_deg, abs=0.2)
     assert record_clip(upright, 0, pitch_deg=-30).camera.down is None
+
+
+@pytest.mark.parametrize("tipped_deg", [45.0, 90.0])
+def test_people_are_tipped_over_by_as_much_as_asked(upright, tipped_deg):
+    lying = record_clip(upright, 0, gravity_off_deg=0.0, tipped_deg=tipped_deg)
+    falls = lying.truth_m[0, 0, skeleton.ROOT] - lying.truth_m[0, 0, skeleton.index("head_top")]
+    leans = np.degrees(np.arccos(falls @ lying.camera.down / np.linalg.norm(falls)))
+    assert leans == pytest.approx(tipped_deg, abs=2)
+    assert np.isfinite(lying.keypoints[0, 0, :, 0]).any(), "before the camera"
 
 
 def test_deviations_that_are_right_are_called_right():
@@ -133,6 +146,7 @@ def test_the_page_is_written(tmp_path):
         "Intrinsics",
         "Camera pitch",
         "Where down is",
+        "People tipped over",
         "Keypoint layout",
         "Standard dev",
     )
