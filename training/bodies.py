@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +38,6 @@ class BodyConfig:
     speed: tuple[float, float] = (0.75, 1.35)
     mixed: float = 0.0  # share of windows whose upper body is another clip's
     limbs: float = 0.0  # share of arms and legs, each for itself, that move as another clip's do
-    tumbled: float = 0.0  # share of windows that are tipped over, any way and by up to 180 degrees: people fall
 
 
 def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -> Tensor:
@@ -68,9 +66,6 @@ def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -
     if config.mirror:
         mirrored = bodies[:, :, list(skeleton.MIRROR)] * torch.tensor([-1.0, 1, 1], device=device)
         bodies = torch.where(uniform(b, 1, 1, 1) < 0.5, mirrored, bodies)
-    if config.tumbled:
-        tip = math.pi * uniform(b, 1, 1) * (uniform(b, 1, 1) < config.tumbled)
-        bodies = tipped(yawed(bodies, turn(2 * math.pi * uniform(b, 1, 1))), turn(tip))
     return bodies
 
 

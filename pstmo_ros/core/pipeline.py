@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from pstmo_ros.core.placement import place
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import Due, TrackConfig, Tracks
 from pstmo_ros.core.types import Floats, Frame2D, Pose3D
+from pstmo_ros.core.upright import lift_upright
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class PoseLifter:
         self.spec = bundle.config.window
         self.normalization, self.takes_gravity = bundle.normalization, bundle.config.gravity
         self.engine = getattr(engine, "infer", engine)  # an engine's call leaves the deviations out
+        if bundle.config.centred:  # others care for where in the image somebody is
+            self.engine = partial(lift_upright, self.engine)
         self.tracks = Tracks(self.spec, config.look_ahead_s, config.tracks, config.smoothing)
 
     def step(self, frame: Frame2D, camera: Camera | None = None) -> list[Pose3D]:
