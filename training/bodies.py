@@ -109,21 +109,10 @@ def _axes(world: Tensor, girdle: list[int]) -> Tensor:
 def facing(joints: Tensor) -> Tensor:
     """The direction of the hip line on the ground, (B, N, 1) complex of length 1, of joints (B, N, 17, 3)."""
     x, y = (joints[:, :, _LEFT_HIP, :2] - joints[:, :, _RIGHT_HIP, :2]).unbind(-1)
-    return turn(torch.atan2(y, x))[..., None]
+    return torch.polar(torch.ones_like(x), torch.atan2(y, x))[..., None]
 
 
 def yawed(vectors: Tensor, by: Tensor) -> Tensor:
     """Vectors (..., 3) turned about z by complex numbers of length 1."""
     flat = torch.complex(vectors[..., 0], vectors[..., 1]) * by
     return torch.stack([flat.real, flat.imag, vectors[..., 2]], -1)
-
-
-def tipped(vectors: Tensor, by: Tensor) -> Tensor:
-    """Vectors (..., 3) turned about x by complex numbers of length 1."""
-    flat = torch.complex(vectors[..., 1], vectors[..., 2]) * by
-    return torch.stack([vectors[..., 0], flat.real, flat.imag], -1)
-
-
-def turn(angle: Tensor) -> Tensor:
-    """The complex number of length 1 that turns by an angle in radians."""
-    return torch.polar(torch.ones_like(angle), angle)

@@ -20,7 +20,6 @@ from pstmo_ros.core.layouts import Layout
 from pstmo_ros.core.placement import MIN_DEPTH_M
 from pstmo_ros.core.types import Floats
 from pstmo_ros.recording import Recording
-from training.bodies import tipped, turn, yawed
 from training.detector import (
     KEYPOINTS,
     DetectorConfig,
@@ -126,7 +125,8 @@ def record_clip(
     camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
     if tipped_deg:
         way = 2 * math.pi * torch.rand((), generator=torch.Generator().manual_seed(drawn))
-        clip = tipped(yawed(clip, turn(way)), turn(torch.tensor(math.radians(tipped_deg))))
+        turn = Rotation.from_euler("zx", [way.item(), math.radians(tipped_deg)]).as_matrix()
+        clip = clip @ torch.from_numpy(turn.T).to(clip)
     pose = place_camera(clip, camera, drawn, pitch_deg, distance_m)
     if gravity_off_deg is not None:
         down = -pose[0][:, 2].numpy()

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats
+from pstmo_ros.core.types import Complexes, Floats, as_complex
 
 # Standard deviations of COCO's annotators by joint, as a share of the square root of a person's area.
 _COCO_SIGMA = {"hip": 0.107, "knee": 0.087, "ankle": 0.089, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062}
@@ -51,8 +50,6 @@ _HIDDEN_COST = 2.0  # whoever was in view a frame ago is likelier to be seen tha
 _TRUST = 6.0  # what a detector's id is worth
 _NEAR, _NEAR_PER_S = 0.5, 0.5  # an id names the same person within this many body sizes of the prediction
 
-Complexes = npt.NDArray[np.complexfloating]  # places in the image, x + iy
-
 
 class Motion:
     """Where a person is in the image, how the body moves there, and its shape.
@@ -67,7 +64,7 @@ class Motion:
         zero = np.zeros(3)
         self.stamp_ns = stamp_ns
         self.state = np.stack([np.append(place, np.log(size)), zero, _MEASURED, zero, _FIRST_SPEED])
-        self.shape = _complex(joints_px - place) / size
+        self.shape = as_complex(joints_px - place) / size
 
     def predict(self, stamp_ns: int) -> Floats:
         """Joints (17, 2) px at a stamp; NaN for those never seen."""
@@ -180,8 +177,8 @@ def _fit(state: Floats, shape: Complexes, joints_px: Floats) -> tuple[Floats, Co
     States (..., 5, 3), shapes (..., 17), joints (..., 17, 2) px -> x and y in body sizes and the logarithm of how much
     larger, (..., 3), 0 where no joint is shared; and shapes (..., 17), NaN where unseen.
     """
-    place, size = _complex(state[..., 0, :2])[..., None], np.exp(state[..., 0, 2:])
-    joints = (_complex(joints_px) - place) / size
+    place, size = as_complex(state[..., 0, :2])[..., None], np.exp(state[..., 0, 2:])
+    joints = (as_complex(joints_px) - place) / size
     apart = joints - shape
     shared = ~np.isnan(apart)
     weight = _RIGID * shared
@@ -194,8 +191,3 @@ def _fit(state: Floats, shape: Complexes, joints_px: Floats) -> tuple[Floats, Co
     larger = (weighted * apart).sum(-1, keepdims=True).real / ((weighted * a).sum(-1, keepdims=True).real + stiff)
     scale = np.maximum(1 + larger, 0.1)
     return np.concatenate([moved.real, moved.imag, np.log(scale)], -1), (joints - moved - middle) / scale + middle
-
-
-def _complex(points: Floats) -> Complexes:
-    """Points (..., 2) as x + iy (...): NaN where either is."""
-    return points[..., 0] + 1j * points[..., 1]

@@ -8,6 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
+Complexes = npt.NDArray[np.complexfloating]  # points and turns in the image, x + iy
+
+
+def as_complex(points: Floats) -> Complexes:
+    """Points (..., 2) as x + iy (...): NaN where either is."""
+    return points[..., 0] + 1j * points[..., 1]
 
 
 @dataclass(frozen=True, slots=True)

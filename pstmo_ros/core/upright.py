@@ -9,17 +9,14 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats
+from pstmo_ros.core.types import Complexes, Floats, as_complex
 
 _THORAX = skeleton.index("thorax")
 _LEANS = math.cos(math.radians(60))  # whoever leans less is as upright as those in training
 _STEADY = 0.8  # of the trunk's directions throughout the window; whoever tumbles is left alone
 _UP = -1j  # in the image
-
-Turns = npt.NDArray[np.complexfloating]
 
 
 def lift_upright(engine: Callable[[Floats], Floats], points: Floats) -> Floats:
@@ -40,9 +37,9 @@ def lift_upright(engine: Callable[[Floats], Floats], points: Floats) -> Floats:
     return out
 
 
-def _rolls(points: Floats) -> Turns:
+def _rolls(points: Floats) -> Complexes:
     """What each person's image is to be turned by, (B,) complex numbers of length 1; 1 where it stays as it is."""
-    trunk = _complex(points[:, :, _THORAX] - points[:, :, skeleton.ROOT])
+    trunk = as_complex(points[:, :, _THORAX] - points[:, :, skeleton.ROOT])
     with np.errstate(invalid="ignore"):
         mean = np.nan_to_num(trunk / abs(trunk)).mean(1)
     steady = abs(mean)
@@ -50,11 +47,7 @@ def _rolls(points: Floats) -> Turns:
     return np.where(lies, _UP * mean.conj() / np.maximum(steady, _STEADY), 1)
 
 
-def _rolled(vectors: Floats, by: Turns) -> Floats:
+def _rolled(vectors: Floats, by: Complexes) -> Floats:
     """Vectors (..., 2) turned by complex numbers (...)."""
-    turned = _complex(vectors) * by
+    turned = as_complex(vectors) * by
     return np.stack([turned.real, turned.imag], -1)
-
-
-def _complex(vectors: Floats) -> Turns:
-    return vectors[..., 0] + 1j * vectors[..., 1]

@@ -29,7 +29,7 @@ def engine(bundle):
 
 @pytest.fixture
 def standing(bundle):
-    """Windows (2, N, 18, 2) of the walker in the middle of the image, down known."""
+    """Windows (2, N, 18, 2) of somebody who sways in the middle of the image, down known."""
     pose = np.zeros((skeleton.J, 2), np.float32)
     for side, x in (("right", -0.05), ("left", 0.05)):
         for joint, y in (("shoulder", -0.2), ("elbow", -0.1), ("wrist", 0.0), ("hip", 0.02), ("knee", 0.15)):
@@ -57,8 +57,8 @@ def test_who_lies_has_the_pose_of_who_stands_turned(engine, standing, degrees):
     upright = standing[:1].copy()
     upright[:, :, skeleton.J] = np.nan
     expected = lift_upright(engine, upright)[0]
-    # The trunk, of which the roll is known, leans a little in the image of who stands.
     expected[:, :2] = turned(expected[:, :2], degrees)
+    # The trunk of who stands leans a little in the image; of who lies, it is turned to point up exactly.
     assert np.linalg.norm(pose[:, :3] - expected[:, :3], axis=-1).max() < 0.05
     np.testing.assert_allclose(pose[:, 3], expected[:, 3], rtol=0.2)
 
