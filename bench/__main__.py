@@ -40,6 +40,17 @@ def table(rows: Sequence[dict]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def throughput(rows: Sequence[dict]) -> list[dict]:
+    """Windows a second of each engine at each N, of the batch with the most people."""
+    most = max(row["people"] for row in rows)
+    return [
+        {"frames": row["frames"], "people": most}
+        | {k[:-3]: round(1e3 * most / v) for k, v in row.items() if k.endswith("_ms") and k != "floor_ms"}
+        for row in rows
+        if row["people"] == most
+    ]
+
+
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[27, 81, 243])
@@ -57,21 +68,27 @@ def main(args: list[str] | None = None) -> None:
         models = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
         steps = [row for model in given.models for row in lifter.measure(model, (1, 2, 5, 10, 30), given.steps)]
     nodes, starts = node.measure(tuple(given.models), LOADS, given.seconds), node.starts()
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+    if torch.cuda.is_available():
+        memory += f", {torch.cuda.max_memory_reserved() / 2**20:.0f} MB on the GPU"
     for row in models:
         for name in [n for n in row if n.endswith("_ms") and n not in ("plain_ms", "floor_ms")]:
             row[f"plain / {name[:-3]}"] = row["plain_ms"] / row[name]  # type: ignore[operator]
             row[f"{name[:-3]} / floor"] = row[name] / row["floor_ms"]  # type: ignore[operator]
     report = f"""# How fast
 
-`make bench` on {machine()}. Medians; peak memory of the run {memory_mb:.0f} MB.
+`make bench` on {machine()}. Medians; peak memory of the run {memory}.
 
-Engines: P-STMO-S, d = 256, random weights. `plain` is an eager model written the way the published one is; `floor` is
-the model's matrix products at the rate of one large product in fp32. `bf16`, where the machine has units for it, is
-what precision bf16 gives, which is OpenVINO's choice there; `off` how far its poses (of bodies of about a metre) are
-from fp32's in the mean.
+Engines: P-STMO-S, d = 256, random weights. `plain` is an eager model written the way the published one is, on the same
+device; `floor` is the model's matrix products at the rate of one large product in fp32. `bf16` and `fp16`, where the
+machine has units for them, are what these precisions give, which are `auto`'s choice there; `off` how far their poses
+(of bodies of about a metre) are from fp32's in the mean.
 
 {table(models)}
+
+The same as windows a second, of the largest batch:
+
+{table(throughput(models))}
 
 `PoseLifter.step` with the bundled models, ms per frame:
 
@@ -94,7 +111,7 @@ From a process' start to an active node, beyond the time that importing torch ta
         "lifter": steps,
         "node": nodes,
         "starts": starts,
-        "peak_memory_mb": memory_mb,
+        "peak_memory": memory,
     }
     given.out.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
     given.out.with_suffix(".md").write_text(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from training.bench_train import PlainModel
 from training.parameters import flops
 
 Times = dict[str, float]
+HALVES = ("fp16", "bf16")
 
 
 def medians_ms(calls: dict[str, Callable[[], object]], rounds: int, turn_s: float = 0.1) -> Times:
@@ -44,28 +46,31 @@ def products(config: ModelConfig) -> float:
 
 
 def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folder: Path) -> list[dict[str, object]]:
-    """One row for each N and B: P-STMO-S at the paper's width with random weights. Times in ms."""
+    """One row for each N and B: P-STMO-S at the paper's width with random weights. Times in ms, numpy to numpy."""
     rows: list[dict[str, object]] = []
-    large, small = torch.randn(4096, 1024), torch.randn(1024, 1024)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    large, small = torch.randn(4096, 1024, device=device), torch.randn(1024, 1024, device=device)
     for n in frames:
         torch.manual_seed(0)
         config = ModelConfig(frames=n, stride=1)
         golden = 0.3 * np.random.default_rng(0).standard_normal((4, n, 17, 2)).astype(np.float32)
         bundle = save_bundle(folder / f"{n}.safetensors", STMO(config), "rays", {"data": "none"}, golden)
         engines = {}
-        for name in ENGINES:
+        for name, precision in itertools.product(ENGINES, ("fp32", *HALVES)):
             try:
-                engines[name] = load_engine(bundle, name, Options(precision="fp32"))
-                engines[f"{name}_bf16"] = load_engine(bundle, name, Options(precision="bf16"))
+                engine = load_engine(bundle, name, Options(precision=precision))
             except EngineError:
                 continue  # what this machine lacks has no column
-        plain = PlainModel(config).eval()
+            engines[name if precision == "fp32" else f"{name}_{precision}"] = engine
+        plain = PlainModel(config).to(device).eval()
         for b in people:
             windows = np.resize(golden, (b, n, 17, 2))
             x = torch.from_numpy(windows)
-            calls: dict[str, Callable[[], object]] = {"plain": lambda x=x, plain=plain: plain(x)}  # type: ignore[misc]
+            calls: dict[str, Callable[[], object]] = {
+                "plain": lambda x=x, plain=plain: plain(x.to(device))[0].cpu()  # type: ignore[misc]
+            }
             calls |= {name: lambda e=e, w=windows: e.infer(w) for name, e in engines.items()}  # type: ignore[misc]
-            calls["large product"] = lambda: large @ small
+            calls["large product"] = lambda: (large @ small)[:1].cpu()  # which waits for it
             with torch.inference_mode():
                 times = medians_ms(calls, rounds)
             product_ms = times.pop("large product")
@@ -73,7 +78,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
             off = {
                 f"{name}_off_mm": float(np.linalg.norm(e(golden) - bundle.golden_y, axis=-1).mean() * 1000)
                 for name, e in engines.items()
-                if name.endswith("_bf16")
+                if name.endswith(HALVES)
             }
             rows.append(
                 {"frames": n, "people": b, "floor_ms": floor, **{f"{k}_ms": v for k, v in times.items()}, **off}

@@ -119,7 +119,7 @@ class Baseline(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x, axis = self.centring(x)
         x = torch.where(torch.isnan(x), self.missing_joint, x)
-        return Centring.restore(self.network(x.flatten(2)).view(-1, skeleton.J, 3), axis)
+        return self.centring.restore(self.network(x.flatten(2)).view(-1, skeleton.J, 3), axis)
 
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {

@@ -18,6 +18,7 @@ class Centring(nn.Module):
     OTHER_FRAMES = 1e-3
     SMALLEST = 0.02  # as a ray: a person at about 40 m
     weights: Tensor
+    optical: Tensor  # the optical axis, a buffer as the weights: what is made in ``forward`` no CUDA graph can capture
 
     def __init__(self, frames: int, centre: int) -> None:
         """centre: the frame, of so many, whose joints are looked at."""
@@ -25,6 +26,7 @@ class Centring(nn.Module):
         weights = torch.full((1, frames, 1, 1), self.OTHER_FRAMES)
         weights[:, centre] = 1
         self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("optical", torch.tensor([0.0, 0.0, 1.0]), persistent=False)
 
     def forward(self, rays: Tensor, frames: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and the axis to be turned
@@ -47,24 +49,21 @@ class Centring(nn.Module):
     # The smallest rotation from unit vector a to b is 1 - (a + b)(a + b)' / (1 + a'b) + 2 b a'. In this form no matrix
     # is made and nothing is a matrix product, which autocast and engines would run in bf16.
 
-    @staticmethod
-    def turn(directions: Tensor, axis: Tensor) -> Tensor:
+    def turn(self, directions: Tensor, axis: Tensor) -> Tensor:
         """Directions (B, …, 3) in the real camera -> in the turned one."""
-        axis, optical, between = _both(axis, directions)
-        return directions - _along(between, directions) * between + 2 * (axis * directions).sum(-1, True) * optical
+        axis, between = self._both(axis, directions)
+        along_axis = (axis * directions).sum(-1, keepdim=True)
+        return directions - _along(between, directions) * between + 2 * along_axis * self.optical
 
-    @staticmethod
-    def restore(poses: Tensor, axis: Tensor) -> Tensor:
+    def restore(self, poses: Tensor, axis: Tensor) -> Tensor:
         """Poses (B, …, 17, 3) in the turned camera -> in the real one."""
-        axis, _, between = _both(axis, poses)
+        axis, between = self._both(axis, poses)
         return poses - _along(between, poses) * between + 2 * poses[..., 2:] * axis
 
-
-def _both(axis: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The axis (B, 3), the optical axis and their sum, to be taken with vectors (B, …, 3)."""
-    axis = axis.view(-1, *[1] * (vectors.ndim - 2), 3)
-    optical = axis.new_tensor([0.0, 0.0, 1.0])
-    return axis, optical, axis + optical
+    def _both(self, axis: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """The axis (B, 3), and its sum with the optical axis, to be taken with vectors (B, …, 3)."""
+        axis = axis.view(-1, *[1] * (vectors.ndim - 2), 3)
+        return axis, axis + self.optical
 
 
 def _along(between: Tensor, vectors: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ from pstmo_ros.core.model_config import SEM_KINDS, ModelConfig
 from pstmo_ros.core.refine import Refine
 
 
-def flipped(points: Tensor, mirrored: Sequence[int]) -> Tensor:
+def flipped(points: Tensor, mirrored: Sequence[int] | Tensor) -> Tensor:
     """Left and right swapped: (…, J, C) with x first, and for each joint the one on its other side -> (…, J, C)."""
-    points = points[..., list(mirrored), :]
+    points = points[..., torch.as_tensor(mirrored, device=points.device), :]
     return torch.cat([-points[..., :1], points[..., 1:]], -1)
 
 
@@ -152,6 +152,7 @@ class STMO(nn.Module):
     O = 3 coordinates, and with ``config.uncertainty`` a fourth number: the standard deviation of each of them.
     """
 
+    mirror: Tensor
     TYPICAL_STD_M = 0.03  # what the head of standard deviations says before it has learnt anything
 
     def __init__(self, config: ModelConfig) -> None:
@@ -166,6 +167,8 @@ class STMO(nn.Module):
         self.head_frames = None if config.dial else PoseHead(config.dim, 3)  # multi-frame loss, training only
         self.head_std = PoseHead(config.dim, 1) if config.uncertainty else None
         self.refine = Refine() if config.refine else None
+        # Where down is has no other side. A buffer, for CUDA graphs capture no copies from the host.
+        self.register_buffer("mirror", torch.tensor([*skeleton.MIRROR, *range(skeleton.J, config.points)]), False)
         self.target_token = config.window.target  # which of TEM's tokens is the target's, where there is no MOFA
 
     def at(self, look_ahead_s: float) -> STMO:
@@ -185,7 +188,9 @@ class STMO(nn.Module):
         features = torch.where(torch.isnan(joints), self.missing_joint, joints).flatten(2)
         if self.config.gravity:
             down = gravity.to_vector(x[:, :, skeleton.J])
-            features = torch.cat([features, down if axis is None else Centring.turn(down, axis)], -1)
+            if self.centring is not None and axis is not None:
+                down = self.centring.turn(down, axis)
+            features = torch.cat([features, down], -1)
         tokens = self.sem(features)
         return (tokens if self.tem is None else self.tem(tokens, frames)), axis
 
@@ -195,9 +200,8 @@ class STMO(nn.Module):
 
     def flip_averaged(self, x: Tensor) -> Tensor:
         """The mean of the pose and of the mirrored window's, mirrored back (paper section 4.2), as ``forward``."""
-        points = (*skeleton.MIRROR, *range(skeleton.J, self.config.points))  # where down is has no other side
-        plain, mirrored = self._target(torch.cat([x, flipped(x, points)])).unflatten(0, (2, -1))
-        return (plain + flipped(mirrored, skeleton.MIRROR)) / 2
+        plain, mirrored = self._target(torch.cat([x, flipped(x, self.mirror)])).unflatten(0, (2, -1))
+        return (plain + flipped(mirrored, self.mirror[: skeleton.J])) / 2
 
     def forward_frames(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
         """Poses (B, N, 17, O) of every frame in ``x``, a window (B, N, P, 2) or, with the dial, its ``frames`` (N,)."""
@@ -232,8 +236,7 @@ class STMO(nn.Module):
         deviation = self.head_std(tokens.detach())  # it follows the poses: its loss must not pull at the tokens
         return torch.cat([pose, self.TYPICAL_STD_M * deviation.clamp(-5, 5).exp()], -1)
 
-    @staticmethod
-    def _restored(poses: Tensor, axis: Tensor | None) -> Tensor:
-        if axis is None:
+    def _restored(self, poses: Tensor, axis: Tensor | None) -> Tensor:
+        if self.centring is None or axis is None:
             return poses
-        return torch.cat([Centring.restore(poses[..., :3], axis), poses[..., 3:]], -1)
+        return torch.cat([self.centring.restore(poses[..., :3], axis), poses[..., 3:]], -1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import torch
 
 from pstmo_ros.core.bundle import Bundle
@@ -13,7 +13,7 @@ from pstmo_ros.core.types import Floats
 from pstmo_ros.engines.deployed import deployed
 from pstmo_ros.engines.engine import Engine, Options, Unavailable
 
-BUCKETS = (1, 2, 4, 8, 16, 32)
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _WARM_UPS = 3  # before a capture: libraries allocate and choose their kernels
 
 
@@ -22,12 +22,27 @@ class CudaGraphsEngine(Engine):
 
     def __init__(self, bundle: Bundle, precision: str) -> None:
         model = deployed(bundle, precision).cuda()
-        self._captured = {size: _Captured(model, bundle.golden_x[:1], size) for size in BUCKETS}
+        pool = torch.cuda.graph_pool_handle()  # graphs run one after the other: what one works in serves the next
+        self._captured = {size: _Captured(model, bundle.golden_x[:1], size, pool) for size in reversed(BUCKETS)}
+        self._window, self._pose = bundle.golden_x.shape[1:], bundle.golden_y.shape[1:]
+        self._make_room(BUCKETS[-1])
         self.name = f"cuda_graphs ({torch.cuda.get_device_name()}, {precision})"
 
+    @torch.inference_mode()
     def infer(self, windows: Floats) -> Floats:
-        pieces = [self._captured[bucket].run(windows[part]) for bucket, part in batches(len(windows))]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        people = len(windows)
+        if people > len(self._in):
+            self._make_room(people)
+        for bucket, part in batches(people):
+            self._in.numpy()[part] = windows[part]  # while the GPU works on the piece before
+            self._captured[bucket].run(self._in[part], self._out[part])
+        torch.cuda.current_stream().synchronize()
+        return self._out.numpy()[:people].copy()
+
+    def _make_room(self, people: int) -> None:
+        """Memory on the host's side that the GPU copies from and to by itself."""
+        self._in = torch.empty(people, *self._window, pin_memory=True)
+        self._out = torch.empty(people, *self._pose, pin_memory=True)
 
 
 def cuda_graphs_engine(bundle: Bundle, options: Options) -> CudaGraphsEngine:
@@ -52,9 +67,8 @@ def batches(people: int) -> Iterator[tuple[int, slice]]:
 class _Captured:
     """One bucket: its graph, and the buffers on either side that the graph reads and writes."""
 
-    def __init__(self, model: torch.nn.Module, window: Floats, size: int) -> None:
-        self._in_host = torch.from_numpy(window).repeat(size, 1, 1, 1).pin_memory()
-        self._in = self._in_host.cuda()
+    def __init__(self, model: torch.nn.Module, window: Floats, size: int, pool: Any) -> None:
+        self._in = torch.from_numpy(window).cuda().repeat(size, 1, 1, 1)
         self._graph = torch.cuda.CUDAGraph()
         with torch.inference_mode():
             aside = torch.cuda.Stream()
@@ -63,17 +77,15 @@ class _Captured:
                 for _ in range(_WARM_UPS):
                     model(self._in)
             torch.cuda.current_stream().wait_stream(aside)
-            with torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph, pool=pool):
                 self._out = model(self._in)
-        self._out_host = torch.empty(self._out.shape, pin_memory=True)
 
-    @torch.inference_mode()
-    def run(self, windows: Floats) -> Floats:
-        """Rows beyond the windows given keep what was there: people do not see each other in the model."""
+    def run(self, windows: torch.Tensor, poses: torch.Tensor) -> None:
+        """Have the GPU read pinned windows and write pinned poses; nothing is waited for.
+
+        Rows beyond the windows given keep what was there: people do not see each other in the model.
+        """
         count = len(windows)
-        self._in_host.numpy()[:count] = windows
-        self._in.copy_(self._in_host, non_blocking=True)
+        self._in[:count].copy_(windows, non_blocking=True)
         self._graph.replay()
-        self._out_host.copy_(self._out, non_blocking=True)
-        torch.cuda.current_stream().synchronize()
-        return self._out_host.numpy()[:count].copy()
+        poses.copy_(self._out[:count], non_blocking=True)

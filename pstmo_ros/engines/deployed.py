@@ -24,15 +24,15 @@ def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
 
     The same poses as ``bundle.model`` to rounding: batch norms and the gains of layer norms are folded into the
     linears beside them, dropout and the training's head are gone, and rows that reach no output are not computed.
-    precision: of the encoders' matrix products; whatever adds up (norms, skips, the head, centring) stays fp32.
+    precision: of the encoders, whose norms take their means in fp32 all the same; centring and heads stay fp32.
     """
     model = copy.deepcopy(bundle.model).eval().requires_grad_(False)
     model.head_frames = None
     if isinstance(model.sem, SEM):
         _fold_sem(model.sem)
-    heads = [head for head in (model.head, model.head_std) if head is not None]
-    for head in heads:
-        _fold_head(head)
+    for head in (model.head, model.head_std):
+        if head is not None:
+            _fold_head(head)
     for layers in [m for m in model.modules() if isinstance(m, nn.ModuleList)]:
         for k, layer in enumerate(layers):
             if isinstance(layer, EncoderLayer):
@@ -43,9 +43,10 @@ def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
         last.rows = slice(model.target_token, model.target_token + 1)  # the only one that is read
         model.target_token = 0
     if precision != "fp32":
-        for linear in [m for m in model.modules() if isinstance(m, nn.Linear) and m not in [h.fc for h in heads]]:
-            linear.to(DTYPES[precision])
-        model.sem = InPrecision(model.sem, DTYPES[precision])
+        model.sem = InPrecision(model.sem, DTYPES[precision])  # and what follows takes what it gives
+        for encoder in (model.tem, model.mofa):
+            if encoder is not None:
+                encoder.to(DTYPES[precision])
     return model
 
 
@@ -61,14 +62,14 @@ def exported(bundle: Bundle, precision: str = "fp32", device: str = "cpu") -> to
 
 
 class InPrecision(nn.Module):
-    """A module that works in another precision than its surroundings, which are fp32."""
+    """A module that works in another precision than what it is given, and answers in it."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.module, self.dtype = module, dtype
+        self.module, self.dtype = module.to(dtype), dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.module(x.to(self.dtype)).float()
+        return self.module(x.to(self.dtype))
 
 
 class LeanAttention(nn.Module):
@@ -100,11 +101,8 @@ class LeanLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kept = x if self.rows == EVERY else x[:, self.rows]
-        x = kept + self.attention(self._normed(self.norm_1, x), self.rows)
-        return x + self.down(F.relu(self.up(self._normed(self.norm_2, x))))
-
-    def _normed(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
-        return norm(x).to(self.up.weight.dtype)
+        x = kept + self.attention(self.norm_1(x), self.rows)
+        return x + self.down(F.relu(self.up(self.norm_2(x))))
 
 
 class LeanStridedLayer(LeanLayer):
@@ -112,8 +110,8 @@ class LeanStridedLayer(LeanLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, _ = x.shape
-        x = x[:, : n - 1] + self.attention(self._normed(self.norm_1, x), slice(n - 1))
-        y = F.pad(F.relu(self.up(self._normed(self.norm_2, x))), (0, 0, 1, 0))  # frames -1, 0, …, n - 2
+        x = x[:, : n - 1] + self.attention(self.norm_1(x), slice(n - 1))
+        y = F.pad(F.relu(self.up(self.norm_2(x))), (0, 0, 1, 0))  # frames -1, 0, …, n - 2
         return x[:, ::3] + self.down(y.view(b, n // 3, -1))
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pstmo_ros.core.bundle import save_bundle
+from pstmo_ros.core.bundle import load, save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
-from pstmo_ros.engines import Options, load_engine
+from pstmo_ros.engines import Options, load_engine, model_path
 from pstmo_ros.engines.deployed import deployed, exported
 
 SMALL = ModelConfig(frames=27, stride=1, dim=32, heads=4, depth=2)
@@ -86,6 +86,14 @@ def test_half_precision_is_near(precision, tmp_path):
     assert {p.dtype for n, p in model.named_parameters() if "qkv" in n} != {torch.float32}
     error = (poses - bundle.model(x)).abs().max()
     assert 1e-6 < error < 0.05  # it is another precision, and these weights are random
+
+
+@pytest.mark.parametrize("model", ["small", "realtime", "accurate"])
+def test_nothing_is_copied_from_the_host_while_it_runs(model):
+    """A CUDA graph that holds such a copy cannot be captured; torch.export calls what is copied a lifted constant."""
+    signature = exported(load(model_path(model))).graph_signature
+    assert not signature.lifted_tensor_constants
+    assert "centring.optical" in signature.buffers  # what would be
 
 
 def test_exported_takes_any_batch(tmp_path):
