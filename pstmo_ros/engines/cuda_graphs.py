@@ -21,7 +21,7 @@ class CudaGraphsEngine(Engine):
     """Batches run in the smallest bucket that holds them, larger ones in several pieces."""
 
     def __init__(self, bundle: Bundle, precision: str) -> None:
-        model = deployed(bundle, precision).cuda()
+        model = self._model = deployed(bundle, precision).cuda()  # kept: graphs hold addresses, not weights
         pool = torch.cuda.graph_pool_handle()  # graphs run one after the other: what one works in serves the next
         self._captured = {size: _Captured(model, bundle.golden_x[:1], size, pool) for size in reversed(BUCKETS)}
         self._window, self._pose = bundle.golden_x.shape[1:], bundle.golden_y.shape[1:]
