@@ -1,6 +1,7 @@
 """How fast everything is on this machine, in one run: docs/bench.json and docs/bench.md.
 
-make bench        or    python -m bench [--frames 27 81 243] [--people 1 2 10 32] [--rounds 5] [--out docs/bench]
+make bench        or    python -m bench [--parts engines lifter node] [--frames 27 81 243] [--people 1 2 10 32]
+                                        [--rounds 5] [--out docs/bench]
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import json
 import os
 import platform
 import resource
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from bench import engines, lifter, node
+from bench import engines, lifter
 
+PARTS = ("engines", "lifter", "node")
 MODELS = ("small", "realtime", "accurate")
+CROWDS = (1, 2, 5, 10, 30)
 LOADS = ((1, 50.0), (1, 200.0), (10, 50.0))  # people, and messages a second
 
 
@@ -51,8 +56,42 @@ def throughput(rows: Sequence[dict]) -> list[dict]:
     ]
 
 
+def with_ratios(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of engines' times, and what they are to the plain model's and to the floor."""
+    out = dict(row)
+    for name in [n.removesuffix("_ms") for n in row if n.endswith("_ms") and n not in ("plain_ms", "floor_ms")]:
+        out[f"plain / {name}"] = row["plain_ms"] / row[f"{name}_ms"]
+        out[f"{name} / floor"] = row[f"{name}_ms"] / row["floor_ms"]
+    return out
+
+
+_ENGINES = """Engines: P-STMO-S, d = 256, random weights. `plain` is an eager model written the way the published
+one is, on the same device; `floor` is the model's matrix products at the rate of one large product in fp32. `bf16` and
+`fp16`, where the machine has units for them, are what these precisions give; `off` how far their poses (of bodies of
+about a metre) are from fp32's in the mean."""
+_NODE = """The node as a process of its own, over DDS, beside a bare relay of the same messages: latency from the
+keypoints' stamp to the skeletons' arrival, and processor time per frame. Between messages that come 20 ms apart,
+whatever else runs on the machine takes the caches; of 200 a second that is no matter."""
+
+
+def page(data: Mapping[str, Any], command: str) -> str:
+    """What was measured, as Markdown. data: as ``main`` writes it to the JSON file."""
+    parts = [f"# How fast\n\n`{command}` on {data['machine']}. Medians; peak memory of the run {data['peak_memory']}."]
+    if "engines" in data:
+        parts += [_ENGINES, table(data["engines"])]
+        parts += ["The same as windows a second, of the largest batch:", table(throughput(data["engines"]))]
+    if "lifter" in data:
+        parts += ["`PoseLifter.step` with the bundled models, ms per frame:", table(data["lifter"])]
+    if "node" in data:
+        parts += [_NODE, table(data["node"])]
+        starts = "From a process' start to an active node, beyond the time that importing torch takes:"
+        parts += [starts, table([data["starts"]])]
+    return "\n\n".join(parts) + "\n"
+
+
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="node needs ROS 2, the others do not")
     parser.add_argument("--frames", type=int, nargs="+", default=[27, 81, 243])
     parser.add_argument("--people", type=int, nargs="+", default=[1, 2, 10, 32])
     parser.add_argument("--rounds", type=int, default=5)
@@ -63,57 +102,26 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of messages, for each node")
     parser.add_argument("--out", type=Path, default=Path("docs/bench"), help="without ending")
     given = parser.parse_args(args)
+    data: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # random weights are not worth keeping
-        models = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
-        steps = [row for model in given.models for row in lifter.measure(model, (1, 2, 5, 10, 30), given.steps)]
-    nodes, starts = node.measure(tuple(given.models), LOADS, given.seconds), node.starts()
-    memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+        if "engines" in given.parts:
+            rows = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
+            data["engines"] = [with_ratios(row) for row in rows]
+        if "lifter" in given.parts:
+            data["lifter"] = [
+                r for model in given.models for r in lifter.measure(model, (1, 2, 5, 10, 30), given.steps)
+            ]
+    if "node" in given.parts:
+        from bench import node
+
+        data |= {"node": node.measure(tuple(given.models), LOADS, given.seconds), "starts": node.starts()}
+    data["peak_memory"] = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
     if torch.cuda.is_available():
-        memory += f", {torch.cuda.max_memory_reserved() / 2**20:.0f} MB on the GPU"
-    for row in models:
-        for name in [n for n in row if n.endswith("_ms") and n not in ("plain_ms", "floor_ms")]:
-            row[f"plain / {name[:-3]}"] = row["plain_ms"] / row[name]  # type: ignore[operator]
-            row[f"{name[:-3]} / floor"] = row[name] / row["floor_ms"]  # type: ignore[operator]
-    report = f"""# How fast
-
-`make bench` on {machine()}. Medians; peak memory of the run {memory}.
-
-Engines: P-STMO-S, d = 256, random weights. `plain` is an eager model written the way the published one is, on the same
-device; `floor` is the model's matrix products at the rate of one large product in fp32. `bf16` and `fp16`, where the
-machine has units for them, are what these precisions give, which are `auto`'s choice there; `off` how far their poses
-(of bodies of about a metre) are from fp32's in the mean.
-
-{table(models)}
-
-The same as windows a second, of the largest batch:
-
-{table(throughput(models))}
-
-`PoseLifter.step` with the bundled models, ms per frame:
-
-{table(steps)}
-
-The node as a process of its own, over DDS, beside a bare relay of the same messages: latency from the keypoints' stamp
-to the skeletons' arrival, and processor time per frame. Between messages that come 20 ms apart, whatever else runs on
-the machine takes the caches; of 200 a second that is no matter.
-
-{table(nodes)}
-
-From a process' start to an active node, beyond the time that importing torch takes:
-
-{table([starts])}
-"""
+        data["peak_memory"] += f", {torch.cuda.max_memory_reserved() / 2**20:.0f} MB on the GPU"
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    data = {
-        "machine": machine(),
-        "engines": models,
-        "lifter": steps,
-        "node": nodes,
-        "starts": starts,
-        "peak_memory": memory,
-    }
     given.out.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    report = page(data, f"python -m bench {' '.join(sys.argv[1:] if args is None else args)}".strip())
     given.out.with_suffix(".md").write_text(report)
     print(report)
 
