@@ -60,7 +60,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
             try:
                 engine = load_engine(bundle, name, Options(precision=precision))
             except EngineError:
-                continue  # what this machine lacks has no column
+                continue
             engines[name if precision == "fp32" else f"{name}_{precision}"] = engine
         plain = PlainModel(config).to(device).eval()
         for b in people:

@@ -38,9 +38,6 @@ class FinetuneConfig(RunConfig):
     as training the refining module does (with model.dial in both, its window may be another); empty for none.
     lambda_frames: weight of the multi-frame loss (paper eq. 9). lambda_std: weight of the deviations' likelihood, with
     model.uncertainty. flip_test: validate on the mean of the pose and the mirrored input's (section 4.2).
-    teacher: a model file of the same windows, with the dial, whose poses are a second truth, weighted by
-    ``lambda_teacher``;
-    empty for none.
     frames_seen: with model.dial, how many of the window's frames a step sees: the newest and others drawn anew each
     time, which makes long windows as cheap as short ones; 0 for all. Validation sees all.
     """
@@ -51,8 +48,6 @@ class FinetuneConfig(RunConfig):
     lambda_frames: float = 1.0
     lambda_std: float = 0.01
     flip_test: bool = False
-    teacher: str = ""
-    lambda_teacher: float = 1.0
     frames_seen: int = 0
 
     def __post_init__(self) -> None:
@@ -60,8 +55,6 @@ class FinetuneConfig(RunConfig):
         most = self.model.frames if self.model.dial else 0
         if not 0 <= self.frames_seen <= most:
             raise ValueError(f"frames_seen is {self.frames_seen}; give 0 to model.frames with model.dial, 0 without")
-        if self.teacher and not self.model.dial:
-            raise ValueError(f"teacher is {self.teacher!r}, which only models with model.dial take")
 
 
 class StageTwo(Objective):
@@ -74,19 +67,10 @@ class StageTwo(Objective):
 
     figure = "mpjpe_mm"
 
-    def __init__(
-        self,
-        model: STMO,
-        lambda_frames: float,
-        lambda_std: float = 0.0,
-        frames_seen: int = 0,
-        teacher: STMO | None = None,
-        lambda_teacher: float = 1.0,
-    ) -> None:
+    def __init__(self, model: STMO, lambda_frames: float, lambda_std: float = 0.0, frames_seen: int = 0) -> None:
         super().__init__()
         self.model, self.lambda_frames, self.lambda_std = model, lambda_frames, lambda_std
-        self.frames_seen, self.lambda_teacher = frames_seen, lambda_teacher
-        self._teacher = (teacher,)  # in a tuple: not a part of what is trained and stored
+        self.frames_seen = frames_seen
 
     def forward(self, joints: Tensor, poses_m: Tensor) -> tuple[Tensor, Tensor]:
         c = self.model.config
@@ -103,11 +87,6 @@ class StageTwo(Objective):
         if c.dial:
             asked = _NEWEST * asked + (1 - _NEWEST) * multiple[:, seen >= c.frames // 2].mean()
         loss = (asked + self.lambda_frames * multiple.mean()) / 1000
-        (teacher,) = self._teacher
-        if teacher is not None:
-            with torch.no_grad():
-                taught = teacher.forward_frames(joints[:, seen], seen)[..., :3]
-            loss = loss + self.lambda_teacher * joint_errors_mm(frames[..., :3], taught).mean() / 1000
         if c.uncertainty:
             loss = loss + self.lambda_std * (_unlikelihood(single, pose) + _unlikelihood(multiple, frames))
         return loss, single.mean()
@@ -153,23 +132,13 @@ def train(config: FinetuneConfig, resume: bool = False) -> Bundle | None:
         asked = [config.model.longest_look_ahead_s * share for share in _DIAL]
         return {f"look_ahead_{s:.2f}_s": validate(model.at(s), batches, config.flip_test) for s in asked}
 
-    c = config
-    teacher = _teacher(c).to(process.device) if c.teacher else None
-    objective = StageTwo(model, c.lambda_frames, c.lambda_std, c.frames_seen, teacher, c.lambda_teacher)
+    objective = StageTwo(model, config.lambda_frames, config.lambda_std, config.frames_seen)
     figures = optimise(config, process, objective, data.train, validation, resume)
     if not process.first:
         return None
     training = provenance(config, "finetune") | {"validation_mpjpe_mm": {k: round(v, 2) for k, v in figures.items()}}
     golden = list(data.validation.values())[-1][0].joints[:_GOLDEN_WINDOWS].cpu().numpy()
     return save_bundle(config.out, model.cpu(), config.normalization, training, golden)
-
-
-def _teacher(config: FinetuneConfig) -> STMO:
-    """The model of ``config.teacher``; ValueError where it does not see what the pupil sees."""
-    bundle = load(config.teacher)
-    settings = ("frames", "stride", "rate_hz", "dial", "gravity")
-    check_fit(config.teacher, bundle.config, bundle.normalization, config.model, config.normalization, settings)
-    return bundle.model.eval().requires_grad_(False)
 
 
 def start_from(model: STMO, path: str, normalization: str) -> None:
