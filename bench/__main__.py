@@ -111,9 +111,7 @@ def main(args: list[str] | None = None) -> None:
             rows = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
             data["engines"] = [with_ratios(row) for row in rows]
         if "lifter" in given.parts:
-            data["lifter"] = [
-                r for model in given.models for r in lifter.measure(model, (1, 2, 5, 10, 30), given.steps)
-            ]
+            data["lifter"] = [row for m in given.models for row in lifter.measure(m, CROWDS, given.steps)]
     if "node" in given.parts:
         from bench import node
 

@@ -1,12 +1,15 @@
-"""What can be held of the GPU engines where there is no GPU: which batches they run, and what they ask TensorRT for."""
+"""The GPU engines; where there is no GPU, which batches they run and what they ask TensorRT for."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from pstmo_ros.engines import Options, tensorrt
+from pstmo_ros.core.bundle import load
+from pstmo_ros.engines import Options, load_engine, model_path, tensorrt
 from pstmo_ros.engines.cuda_graphs import BUCKETS, batches
+from pstmo_ros.engines.self_test import TOLERANCE_MM
 
 V2_8 = ("device", "disable_tf32", "enabled_precisions", "min_block_size", "use_explicit_typing", "timing_cache_path",
         "cache_built_engines", "reuse_cached_engines", "immutable_weights", "kwargs")  # fmt: skip
@@ -22,6 +25,19 @@ def test_buckets(people, expected):
     taken = [i for _, part in parts for i in range(people)[part]]
     assert taken == list(range(people))
     assert all(len(range(people)[part]) <= bucket for bucket, part in parts)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need an NVIDIA GPU")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_graphs_answer_alike_whatever_else_takes_the_gpus_memory(precision):
+    engine = load_engine("realtime", "cuda_graphs", Options(precision=precision))
+    bundle = load(model_path("realtime"))
+    others = [torch.randn(2**k, device="cuda") for k in range(8, 24) for _ in range(4)]  # in what was freed, too
+    for people in (1, 3, 70, 200):
+        poses = engine(np.resize(bundle.golden_x, (people, *bundle.golden_x.shape[1:])))
+        expected = np.resize(bundle.golden_y, (people, *bundle.golden_y.shape[1:]))[..., :3]
+        np.testing.assert_allclose(poses, expected, atol=1e-3 * TOLERANCE_MM[precision][0])
+    assert all(torch.isfinite(x).all() for x in others)
 
 
 def test_nobody_in_view_runs_nothing():
