@@ -51,7 +51,7 @@ def throughput(rows: Sequence[dict]) -> list[dict]:
     most = max(row["people"] for row in rows)
     return [
         {"frames": row["frames"], "people": most}
-        | {k[:-3]: round(1e3 * most / v) for k, v in row.items() if k.endswith("_ms") and k != "floor_ms"}
+        | {n.removesuffix("_ms"): round(1e3 * most / row[n]) for n in row if n.endswith("_ms") and n != "floor_ms"}
         for row in rows
         if row["people"] == most
     ]

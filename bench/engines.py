@@ -14,11 +14,11 @@ from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.engines import ENGINES, EngineError, Options, load_engine
+from pstmo_ros.engines.deployed import DTYPES
 from training.bench_train import PlainModel
 from training.parameters import flops
 
 Times = dict[str, float]
-HALVES = ("fp16", "bf16")
 
 
 def medians_ms(calls: dict[str, Callable[[], object]], rounds: int, turn_s: float = 0.1) -> Times:
@@ -56,7 +56,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
         golden = 0.3 * np.random.default_rng(0).standard_normal((4, n, 17, 2)).astype(np.float32)
         bundle = save_bundle(folder / f"{n}.safetensors", STMO(config), "rays", {"data": "none"}, golden)
         engines = {}
-        for name, precision in itertools.product(ENGINES, ("fp32", *HALVES)):
+        for name, precision in itertools.product(ENGINES, DTYPES):
             try:
                 engine = load_engine(bundle, name, Options(precision=precision))
             except EngineError:
@@ -78,7 +78,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
             off = {
                 f"{name}_off_mm": float(np.linalg.norm(e(golden) - bundle.golden_y, axis=-1).mean() * 1000)
                 for name, e in engines.items()
-                if name.endswith(HALVES)
+                if name not in ENGINES
             }
             rows.append(
                 {"frames": n, "people": b, "floor_ms": floor, **{f"{k}_ms": v for k, v in times.items()}, **off}

@@ -177,7 +177,10 @@ def detect(
     size = 1.7 / depth.mean((1, 2), keepdim=True)  # (B, 1, 1, 1): apparent height as a ray
     if config.level:
         size = size * (config.level * normal(b, 1, 1, 1)).exp()
-    drift = _drifting(normal(b, n, k, 2), 1 - min(1.0, step_s / 0.33))
+    keep = 1 - min(1.0, step_s / 0.33)
+    drift = normal(b, n, k, 2)
+    for i in range(1, n):
+        drift[:, i] = keep * drift[:, i - 1] + (1 - keep**2) ** 0.5 * drift[:, i]
     outlier = (torch.rand(b, n, k, 1, generator=generator, device=device) < config.outlier_rate) * config.outlier
     noise = config.bias * normal(b, 1, k, 2) + config.drift * drift + (config.jitter + outlier) * normal(b, n, k, 2)
     if config.by_joint:
@@ -187,26 +190,6 @@ def detect(
         some = torch.rand(b, 1, k, 1, generator=generator, device=device) < config.burst_rate
         noise = noise + config.burst * normal(b, 1, k, 2) * (some & _stretch(b, n, k, generator, device)[..., None])
     return rays + size * noise
-
-
-_BLOCK = 256  # frames that one matrix product lets drift
-
-
-def _drifting(normal: Tensor, keep: float) -> Tensor:
-    """Independent noise (B, N, K, 2) -> noise as large, of which each frame keeps that share of the last one's.
-
-    Frame i is the sum of keep^(i - j) of what is new at each frame j so far: a matrix product, not N small steps.
-    """
-    fresh = torch.cat([normal[:, :1], (1 - keep**2) ** 0.5 * normal[:, 1:]], 1)
-    frames = torch.arange(min(_BLOCK, fresh.shape[1]), device=fresh.device)
-    share = (keep ** (frames[:, None] - frames).clamp(min=0)).tril().to(fresh)
-    left = keep ** (frames[:, None, None] + 1).to(fresh)
-    out: list[Tensor] = []
-    for block in fresh.split(_BLOCK, 1):
-        n = block.shape[1]
-        drift = torch.einsum("ij,bjkc->bikc", share[:n, :n], block)
-        out.append(drift + left[:n] * out[-1][:, -1:] if out else drift)
-    return torch.cat(out, 1)
 
 
 def _swapped(rays: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

@@ -17,7 +17,8 @@ MAIN = (*(n for n in V2_8 if n not in ("enabled_precisions", "use_explicit_typin
 
 
 @pytest.mark.parametrize(
-    ("people", "expected"), [(1, [1]), (2, [2]), (3, [4]), (5, [8]), (17, [32]), (64, [64]), (134, [64, 64, 8])]
+    ("people", "expected"),
+    [(1, [1]), (2, [2]), (3, [4]), (5, [8]), (17, [32]), (32, [32]), (70, [64, 8]), (134, [64, 64, 8])],
 )
 def test_buckets(people, expected):
     parts = list(batches(people))
