@@ -62,6 +62,8 @@ class DetectorConfig:
     burst_rate: float = 0.0  # share of joints that are off for a stretch of the window, by ``burst``
     burst: float = 0.08
     swap_rate: float = 0.0  # windows in which left and right of the arms, the legs or both are swapped for a while
+    swap_length: float = 0.25  # the longest such while, as a share of the window
+    head: float = 0.0  # standard deviation of the log of the face's size: heads do not grow with bodies
 
 
 def layout_matrices(names: tuple[str, ...]) -> Tensor:
@@ -168,11 +170,13 @@ def detect(
     offset = config.offset_m * normal(b, 1, k, 3) if config.offset_m else torch.zeros(b, 1, k, 3, device=device)
     torso = [i for i, name in enumerate(KEYPOINTS) if name.endswith(("hip", "shoulder")) or name in _FACE]
     offset[:, :, torso] = config.hip_offset_m * normal(b, 1, len(torso), 3)
+    if config.head:
+        keypoints_m = _with_other_heads(keypoints_m, (config.head * normal(b, 1, 1, 1)).exp())
     points = keypoints_m + offset
     depth = points[..., 2:].clamp(min=0.3)
     rays = points[..., :2] / depth
     if config.swap_rate:
-        rays = _swapped(rays, config.swap_rate, generator)
+        rays = _swapped(rays, config, generator)
 
     size = 1.7 / depth.mean((1, 2), keepdim=True)  # (B, 1, 1, 1): apparent height as a ray
     if config.level:
@@ -188,26 +192,37 @@ def detect(
         noise = noise * torch.tensor(factors, device=device)[:, None]
     if config.burst_rate:
         some = torch.rand(b, 1, k, 1, generator=generator, device=device) < config.burst_rate
-        noise = noise + config.burst * normal(b, 1, k, 2) * (some & _stretch(b, n, k, generator, device)[..., None])
+        noise = noise + config.burst * normal(b, 1, k, 2) * (
+            some & _stretch(b, n, k, 0.25, generator, device)[..., None]
+        )
     return rays + size * noise
 
 
-def _swapped(rays: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+def _with_other_heads(keypoints_m: Tensor, size: Tensor) -> Tensor:
+    """Keypoints (B, N, K, 3) with the face points (B, 1, 1, 1) times as far from the base of the skull."""
+    face = [KEYPOINTS.index(name) for name in _FACE]
+    base = keypoints_m[:, :, skeleton.index("neck_nose"), None]
+    out = keypoints_m.clone()
+    out[:, :, face] = base + (keypoints_m[:, :, face] - base) * size
+    return out
+
+
+def _swapped(rays: Tensor, config: DetectorConfig, generator: torch.Generator | None) -> Tensor:
     """Rays (B, N, K, 2) with left and right of the arms, the legs or both swapped for a while in some windows."""
     b, n = rays.shape[:2]
     mirrored = [KEYPOINTS.index(skeleton.mirrored_name(name)) for name in KEYPOINTS]
     legs = torch.tensor([name.endswith(("hip", "knee", "ankle")) for name in KEYPOINTS], device=rays.device)
     which = torch.randint(3, (b, 1, 1), generator=generator, device=rays.device)
     part = torch.where(which == 0, legs, torch.where(which == 1, ~legs, True))
-    some = torch.rand(b, 1, 1, generator=generator, device=rays.device) < rate
-    swap = some & part & _stretch(b, n, 1, generator, rays.device)
+    some = torch.rand(b, 1, 1, generator=generator, device=rays.device) < config.swap_rate
+    swap = some & part & _stretch(b, n, 1, config.swap_length, generator, rays.device)
     return torch.where(swap[..., None], rays[:, :, mirrored], rays)
 
 
-def _stretch(b: int, n: int, k: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """A stretch of up to a quarter of the frames, (B, N, K) bool."""
+def _stretch(b: int, n: int, k: int, longest: float, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """A stretch of up to the share ``longest`` of the frames, (B, N, K) bool."""
     at = torch.rand(b, 1, k, generator=generator, device=device) * n
-    length = torch.rand(b, 1, k, generator=generator, device=device) * n / 4 + 1
+    length = torch.rand(b, 1, k, generator=generator, device=device) * n * longest + 1
     frames = torch.arange(n, device=device)[:, None]
     return (frames >= at - length / 2) & (frames < at + length / 2)
 

@@ -143,6 +143,29 @@ def test_swapped_sides_come_and_go(mocap):
     assert (other | same).all()
     assert other.any(1).float().mean() > 0.4
     assert same.any(1).all(), "never for the whole window"
+    longest = other.sum(1).max()
+    assert longest <= 60 / 4 + 1
+
+    config = dataclasses.replace(PERFECT, swap_rate=1.0, swap_length=0.5)
+    longer = detect(points, config, 0.02, torch.Generator().manual_seed(0))
+    other = (longer[:, :, wrists] == clean[:, :, wrists[::-1]]).all(-1).all(-1)
+    assert 60 / 4 + 1 < other.sum(1).max() <= 60 / 2 + 1
+
+
+def test_heads_vary_and_bodies_do_not(mocap):
+    points = keypoints_3d(mocap.positions_m[None, :5].repeat(64, 1, 1, 1) + torch.tensor([0.0, 0.0, 6.0]))
+    clean, other = (
+        detect(points, dataclasses.replace(PERFECT, head=head), 0.02, torch.Generator().manual_seed(0))
+        for head in (0.0, 0.2)
+    )
+    face = [KEYPOINTS.index(n) for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
+    body = [k for k in range(len(KEYPOINTS)) if k not in face]
+    torch.testing.assert_close(other[:, :, body], clean[:, :, body])
+    eyes = [KEYPOINTS.index(f"{side}_eye") for side in ("left", "right")]
+    apart = [(x[:, :, eyes[0]] - x[:, :, eyes[1]]).norm(dim=-1) for x in (other, clean)]
+    ratio = apart[0] / apart[1]
+    assert 0.1 < ratio[:, 0].log().std() < 0.3, "from person to person"
+    assert (ratio.std(1) < 0.02).all(), "not from frame to frame"
 
 
 def test_most_windows_know_where_down_is_and_some_do_not(mocap):
