@@ -31,7 +31,7 @@ from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.engines.engine import PRECISIONS, Engine, Options
 from pstmo_ros.recording import Recording
 from training import metrics
-from training.changes import Change, every, forget_camera, hide, hide_some
+from training.changes import Change, every, forget_camera, hide, hide_some, swap_sides
 from training.mocap import CMU, Mocap, load_mocap
 from training.scores import action_family
 from training.synthesis import record_clip
@@ -90,6 +90,10 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
         "Lower body hidden: error of the upper body": above_the_table,
         "The same about the thorax: where a hidden pelvis is guessed to be does not count": [
             dataclasses.replace(row, origin=skeleton.index("thorax")) for row in above_the_table
+        ],
+        "Left and right": [
+            Condition("as they are"),
+            Condition("taken for each other, 0.1 to 0.5 s in every 2 s", change=swap_sides),
         ],
         "Detector rate, Hz": [Condition(f"{hz / k:.3g}", change=None if k == 1 else every(k)) for k in (1, 2, 3, 5, 6)],
         f"Intrinsics, or {ASSUMED_FIELD_OF_VIEW_DEG:g} degrees taken for the field of view": [

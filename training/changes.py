@@ -1,4 +1,4 @@
-"""What can befall a recording before it is lifted: hidden keypoints, a slower detector, no camera_info."""
+"""What can befall a recording before it is lifted: hidden keypoints, swapped sides, a slow detector, no camera_info."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pstmo_ros.core import layouts
+from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.recording import Recording
 
 Change = Callable[[Recording, int], Recording]  # a recording and a seed -> what the node gets instead
 _HIDDEN_S = 1.6  # which keypoints are hidden is drawn anew this often
+_SWAPPED_S, _EVERY_S = (0.1, 0.5), 2.0
+_ARMS, _LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
 
 
 def hide_some(count: int) -> Change:
@@ -39,6 +41,22 @@ def hide(ends: tuple[str, ...]) -> Change:
         return dataclasses.replace(recording, keypoints=keypoints)
 
     return change
+
+
+def swap_sides(recording: Recording, seed: int) -> Recording:
+    """Left is taken for right in the arms, the legs or everything, once in ``_EVERY_S``, for ``_SWAPPED_S``."""
+    random = np.random.default_rng(seed)
+    names = layouts.get(recording.layout).joints
+    keypoints = recording.keypoints.copy()
+    seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
+    for part in range(int(seconds[-1] / _EVERY_S) + 1):
+        ends = (_ARMS, _LEGS, ("",))[random.integers(3)]
+        length = random.uniform(*_SWAPPED_S)
+        begin = part * _EVERY_S + random.uniform(0.5, _EVERY_S - length)
+        rows = (begin <= seconds) & (seconds < begin + length)
+        other = [names.index(skeleton.mirrored_name(n)) if n.endswith(ends) else k for k, n in enumerate(names)]
+        keypoints[rows] = keypoints[rows][:, :, other]
+    return dataclasses.replace(recording, keypoints=keypoints)
 
 
 def every(step: int) -> Change:

@@ -10,10 +10,11 @@ import numpy as np
 
 from pstmo_ros.core import layouts
 from pstmo_ros.core.association import Motion, associate, compare, extent, follow
+from pstmo_ros.core.sides import Sides, order
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.types import Floats, Frame2D
 from pstmo_ros.core.velocity import Velocity
-from pstmo_ros.core.window import History, WindowSpec
+from pstmo_ros.core.window import History, Indices, WindowSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Oddity(Enum):
     WENT_AHEAD = "stamps leapt ahead: everybody seen before is forgotten"
     RECYCLED = "an id turned up where its person cannot be: it starts anew, without the other's history"
     CROWDED = "more people than tracks.max_people: the smallest in the image are not followed"
+    CROSSED = "left and right of somebody changed places between two frames: they are put back"
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +63,15 @@ class Track:
     motion: Motion
     smoother: OneEuro
     velocity: Velocity = field(default_factory=Velocity)
+    sides: Sides = field(default_factory=Sides)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Due:
-    """A person whose pose at ``stamp_ns`` can now be given, with that frame's joints (17, 2) px and scores (17,)."""
+    """A person whose pose at ``stamp_ns`` can now be given, with that frame's joints (17, 2) px and scores (17,).
+
+    Joints are on the sides that they were thought to be on by then; ``Tracks`` alone may still exchange them.
+    """
 
     track: Track
     person_id: int
@@ -115,8 +121,9 @@ class Tracks:
 
         for p, track in self._continued(frame, joints, self._present(frame, scores)):
             self.rows[track.person_id] = p
-            track.history.add(frame.stamp_ns, joints[p])
-            self._pending.append(Due(track, track.person_id, frame.stamp_ns, joints[p], scores[p]))
+            now = self._settled(track, frame.stamp_ns, joints[p])
+            track.history.add(frame.stamp_ns, joints[p, now])
+            self._pending.append(Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now]))
         return self._due(self._newest_ns - self._look_ahead_ns)
 
     def flush(self) -> list[Due]:
@@ -197,6 +204,18 @@ class Tracks:
             elif Oddity.CROWDED not in self.oddities:
                 self.oddities.append(Oddity.CROWDED)
         return [(present[k], tracks[k]) for k in sorted(tracks)]
+
+    def _settled(self, track: Track, stamp_ns: int, joints: Floats) -> Indices:
+        """The order (17,) that puts a person's joints (17, 2) on their sides; so are earlier ones, if need be."""
+        now, before = track.sides.settle(stamp_ns, joints)
+        if before.any():
+            track.history.reorder(order(before))
+            for due in self._pending:
+                if due.track is track:
+                    due.joints_px[:], due.scores[:] = due.joints_px[order(before)], due.scores[order(before)]
+        if now.any() and Oddity.CROSSED not in self.oddities:
+            self.oddities.append(Oddity.CROSSED)
+        return order(now)
 
     def _rename(self, ids: dict[int, int], tracks: dict[int, Track]) -> None:
         """Give tracks the ids that the detector now has for their people; a namesake is somebody who has left."""

@@ -86,6 +86,10 @@ class History:
         oldest = self._stamps[self._end - 1] - self._keep_ns
         self._first += int(np.searchsorted(self.stamps_ns, oldest))
 
+    def reorder(self, joints: Indices) -> None:
+        """Let every frame held have its joints in the order ``joints`` (17,)."""
+        self.joints[:] = self.joints[:, joints]
+
     def window(self, grid_ns: Stamps) -> Floats:
         """Joints (N, 17, 2) float32 at the instants (N,); NaN where a joint is missing."""
         if len(self) == 0:

@@ -14,7 +14,7 @@ from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from tests.conftest import walker
 from training.accuracy import Run, calibration, figures
-from training.changes import every, hide, hide_some
+from training.changes import every, hide, hide_some, swap_sides
 from training.mocap import CMU, Mocap, load_mocap
 from training.synthesis import place_camera, record_clip
 
@@ -40,6 +40,18 @@ def test_hidden_keypoints_are_hidden_and_the_others_untouched(recorded):
     per_frame = (np.isnan(some.keypoints[:, 0, :, 0])).sum(1)
     assert (per_frame >= 4).all()
     assert (recorded.keypoints[..., 2] > 0).any(), "the recording itself is left as it was"
+
+
+def test_sides_are_swapped_for_a_while_and_nothing_else_changes(recorded):
+    names = layouts.get(recorded.layout).joints
+    other = [names.index(skeleton.mirrored_name(n)) for n in names]
+    swapped = swap_sides(recorded, 0).keypoints[:, 0]
+    plain, crossed = recorded.keypoints[:, 0], recorded.keypoints[:, 0, other]
+    changed = ~((swapped == plain) | np.isnan(plain)).all(-1)
+    assert 0.02 < changed.any(1).mean() < 0.25, "0.1 to 0.5 s of every 2 s"
+    np.testing.assert_array_equal(swapped[changed], crossed[changed])
+    middle = [k for k, n in enumerate(names) if not n.startswith(("left", "right"))]
+    assert not changed[:, middle].any()
 
 
 def test_a_slower_detector_reports_every_fifth_frame_with_its_own_truth(recorded):
