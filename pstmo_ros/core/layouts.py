@@ -79,6 +79,8 @@ LAYOUTS: dict[str, Layout] = {
             "body_25",
             ("nose", "neck", *_ARMS, "pelvis", *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear", *_FEET),
         ),
+        # OpenPose's experimental model: COCO's order and a head.
+        Layout("body_25b", (*_COCO, "upper_neck", "head_top", *_FEET)),
         Layout("openpose_18", ("nose", "neck", *_ARMS, *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear")),
         # hri_msgs/Skeleton2D cites OpenPose's order but puts the left eye and ear first.
         Layout("hri_18", ("nose", "neck", *_ARMS, *_LEGS, "left_eye", "right_eye", "left_ear", "right_ear")),

@@ -3,7 +3,7 @@ import pytest
 
 from pstmo_ros.core import layouts, skeleton
 
-SIZES = {"h36m_17": 17, "coco_17": 17, "body_25": 25, "openpose_18": 18, "hri_18": 18, "halpe_26": 26,
+SIZES = {"h36m_17": 17, "coco_17": 17, "body_25": 25, "body_25b": 25, "openpose_18": 18, "hri_18": 18, "halpe_26": 26,
          "mediapipe_33": 33, "mpii_16": 16, "zed_34": 34, "zed_38": 38}  # fmt: skip
 
 
@@ -28,6 +28,9 @@ def test_every_layout_has_its_published_size():
         ("body_25", 4, "right_wrist"),
         ("body_25", 8, "pelvis"),
         ("body_25", 12, "left_hip"),
+        ("body_25b", 18, "head_top"),
+        ("body_25b", 21, "left_heel"),
+        ("body_25b", 22, "right_big_toe"),
         ("openpose_18", 14, "right_eye"),
         ("hri_18", 14, "left_eye"),
         ("halpe_26", 19, "pelvis"),

@@ -1,0 +1,216 @@
+"""How accurate a model is on real people: several calibrated cameras see what one camera has to guess.
+
+    python -m training.multiview Calib.toml cam01_json cam02_json cam03_json --rate 60 --up z --models realtime small
+
+One recording for each camera of the calibration, in its order and in any form that ``lift`` reads, frame by frame at
+the same time. The truth is the detector's own keypoints, triangulated; each camera's are then lifted by themselves,
+through PoseLifter.step, and compared in that camera. The limbs' joints count, about the pelvis: head and trunk are
+elsewhere for every detector. Of several people it is the one whom the cameras agree on best.
+
+docs/real.md is made of the demonstration that comes with Pose2Sim (BSD-3-Clause; OpenPose's detections of a man who
+balances, four portrait cameras), with ``S=Pose2Sim/S00_Demo_Session``:
+
+    pip download --no-deps pose2sim==0.7.0 && unzip -q pose2sim-0.7.0-py3-none-any.whl "Pose2Sim/S00*"
+    python -m training.multiview $S/S00_Calibration/Calib.qca.txt \\
+        $S/S00_P00_SingleParticipant/S00_P00_T01_BalancingTrial/pose/cam0?_json --rate 60 --layout body_25b --up z
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pstmo_ros.core import bundle as bundles
+from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.types import Floats
+from pstmo_ros.engines import EngineError, model_path
+from pstmo_ros.engines.engine import Options
+from pstmo_ros.formats import Source, read
+from pstmo_ros.recording import Recording
+from training import accuracy
+from training.rig import View, misses, read_calibration, triangulate, triangulate_robustly
+
+_MIN_SCORE = 0.3
+_LIMIT = 0.02  # as rays: 34 pixels of a camera with a focal length of 1700
+_CROWD = 4  # people of each camera who are considered, the largest
+_JOINTS = (skeleton.ROOT, *skeleton.LIMBS)
+_UPS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+_BONES = [(p, j) for p, j in skeleton.BONES if p in skeleton.LIMBS]  # thighs, shins, upper arms and forearms
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """One person: what each view's camera recorded of them, with the triangulated truth; and how well rays meet."""
+
+    views: list[View]
+    recordings: list[Recording]
+    miss_px: float
+    found: float  # share of the limb joints, of all frames, that could be triangulated
+
+
+def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
+    """The person whom the cameras agree on best, frame by frame. ValueError says what does not fit together."""
+    if len(recordings) != len(views):
+        names = ", ".join(v.name for v in views)
+        raise ValueError(
+            f"{len(recordings)} recordings for {len(views)} cameras ({names}); give one for each, in order"
+        )
+    if len({r.layout for r in recordings}) > 1:
+        raise ValueError(f"layouts differ: {', '.join(r.layout for r in recordings)}; all cameras need one detector")
+    frames = min(len(r.stamps_ns) for r in recordings)
+    layout = layouts.get(recordings[0].layout)
+    joints = np.full((len(views), frames, len(layout.joints), 3), np.nan, np.float32)
+    joints[..., 2] = 0
+    for t in range(frames):
+        people = [_largest(r.keypoints[t]) for r in recordings]
+        for c, k in enumerate(_same_person(views, people)):
+            if k is not None:
+                joints[c, t] = people[c][k]
+    rays, weights = _rays(views, joints)
+    points = triangulate_robustly(views, rays, weights, _LIMIT)
+    off = misses(views, rays, points)
+    off = off[np.isfinite(off) & (weights > 0) & (off <= _LIMIT)]
+    if not off.size:
+        raise ValueError(
+            "the cameras agree on nobody; are the recordings simultaneous, and in the calibration's order?"
+        )
+    truth, _ = layouts.to_model_joints(layout, points, np.isfinite(points[..., 0]).astype(np.float32))
+    made = [
+        dataclasses.replace(
+            r,
+            keypoints=joints[c, :, None],
+            stamps_ns=r.stamps_ns[:frames],
+            size_px=(v.camera.width, v.camera.height),
+            person_ids=np.zeros((frames, 1), np.int64),
+            camera=v.camera,
+            truth_m=v.into(truth)[:, None].astype(np.float32),
+        )
+        for c, (v, r) in enumerate(zip(views, recordings, strict=True))
+    ]
+    focal = float(np.mean([v.camera.fx for v in views]))
+    found = float(np.isfinite(truth[:, list(_JOINTS)]).all(-1).mean())
+    return Scene(list(views), made, focal * float(np.median(off)), found)
+
+
+def _largest(people: Floats) -> Floats:
+    """People (P, J, 3) -> those seen at all, up to ``_CROWD``, the largest first."""
+    xy = np.where((people[..., 2:] > _MIN_SCORE) & np.isfinite(people[..., :2]), people[..., :2], np.nan)
+    there = np.isfinite(xy[..., 0]).sum(-1) >= 4
+    people, xy = people[there], xy[there]
+    size = (np.nanmax(xy, 1) - np.nanmin(xy, 1)).max(-1) if len(xy) else np.empty(0)
+    return people[np.argsort(-size)[:_CROWD]]
+
+
+def _same_person(views: Sequence[View], people: Sequence[Floats]) -> tuple[int | None, ...]:
+    """Which of each camera's people (P, J, 3) are one, None for unseen: by most cameras, then by the best fit."""
+    best: tuple[int | None, ...] = (None,) * len(views)
+    rank = (1, -np.inf)
+    for choice in itertools.product(*([*range(len(p)), None] for p in people)):
+        seen = [c for c, k in enumerate(choice) if k is not None]
+        if len(seen) < max(2, rank[0]):
+            continue
+        chosen = [views[c] for c in seen]
+        rays, weights = _rays(chosen, np.stack([people[c][choice[c]] for c in seen]))
+        off = misses(chosen, rays, triangulate(chosen, rays, weights))[weights > 0]
+        off = off[np.isfinite(off)]
+        fit = -float(np.median(off)) if off.size else -np.inf
+        if fit >= -_LIMIT and (len(seen), fit) > rank:
+            best, rank = choice, (len(seen), fit)
+    return best
+
+
+def _rays(views: Sequence[View], joints: Floats) -> tuple[Floats, Floats]:
+    """Keypoints (C, …, 3) in pixels -> rays (C, …, 2) and weights (C, …), 0 for doubtful ones."""
+    scores = np.nan_to_num(joints[..., 2])
+    seen = scores >= _MIN_SCORE
+    px = np.where(seen[..., None], joints[..., :2], np.nan)
+    return np.stack([v.camera.rays(p) for v, p in zip(views, px, strict=True)]), np.where(seen, scores, 0)
+
+
+def report(scene: Scene, lifters: accuracy.Lifters, up: str = "") -> str:
+    """Each camera's figures and all cameras' as tables: with down unknown, and known where the world has an ``up``."""
+    tables = []
+    for title, known in (("Where down is: unknown", False), ("Where down is: known", True)):
+        if known and not up:
+            continue
+        rows, everything = [], []
+        for view, recording in zip(scene.views, scene.recordings, strict=True):
+            if known:
+                x, y, z = (-view.rotation @ np.array(_UPS[up])).tolist()
+                assert recording.camera is not None
+                recording = dataclasses.replace(recording, camera=dataclasses.replace(recording.camera, down=(x, y, z)))
+            run = _scored(accuracy.run(recording, lifters(0.0), ""))
+            everything.append(run)
+            rows.append((view.name, _figures([run])))
+        tables.append(accuracy.markdown(title, [*rows, ("all cameras", _figures(everything))]))
+    return "\n".join(tables)
+
+
+def _scored(run: accuracy.Run) -> accuracy.Run:
+    """A run without the frames in which a joint that counts has no truth; joints that do not count may have none."""
+    truth = run.truth_m
+    known = truth[:, list(_JOINTS)].isfinite().all(-1).all(-1)
+    poses = torch.where(known[:, None, None], run.poses_m, torch.nan)
+    return dataclasses.replace(run, poses_m=poses, truth_m=truth.nan_to_num())
+
+
+def _figures(runs: Sequence[accuracy.Run]) -> dict[str, float]:
+    """As training.accuracy's, and how much longer limbs are than they should be, in %."""
+    values = accuracy.figures(runs, _JOINTS)
+    lengths = []
+    for poses in (torch.cat([r.poses_m for r in runs]), torch.cat([r.truth_m for r in runs])):
+        lengths.append(sum((poses[:, j] - poses[:, p]).norm(dim=-1) for p, j in _BONES))
+    return values | {"limbs %": 100 * ((lengths[0] / lengths[1]).nanmedian().item() - 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("calibration", help="Qualisys' .qca.txt, or a .toml as Pose2Sim and anipose write it")
+    parser.add_argument("recordings", nargs="+", help="one for each camera, in the calibration's order")
+    parser.add_argument("--models", nargs="+", default=["realtime"], help="model files, or names of bundled ones")
+    parser.add_argument("--rate", type=float, default=0.0, metavar="HZ", help="frames per second, for JSON")
+    parser.add_argument("--layout", default="", help="keypoint order, where the files leave it open")
+    parser.add_argument("--up", choices=tuple(_UPS), default="", help="the world's axis that points up, if one does")
+    parser.add_argument("--unit", type=float, default=1.0, metavar="METRES", help="of a .toml's translations")
+    parser.add_argument("--out", help="also write the page to this file")
+    args = parser.parse_args()
+    try:
+        views = read_calibration(args.calibration, args.unit)
+        sizes = [(v.camera.width, v.camera.height) for v in views]
+        sources = [Source(rate_hz=args.rate, size_px=size, layout=args.layout) for size in sizes]
+        scene = open_scene(views, [read(r, s) for r, s in zip(args.recordings, itertools.cycle(sources))])
+        page = _head(scene)
+        for model in args.models:
+            bundle = bundles.load(model_path(model))
+            title = f"# {Path(model).stem}\n\nModel sha256 {bundle.sha256}.\n"
+            up = args.up if bundle.config.gravity else ""
+            page += f"\n{title}\n{report(scene, accuracy.of_bundle(bundle, Options(precision='fp32')), up)}"
+    except (ValueError, EngineError) as e:
+        raise SystemExit(f"multiview: {e}") from None
+    print(page)
+    if args.out:
+        Path(args.out).write_text(page)
+
+
+def _head(scene: Scene) -> str:
+    frames, layout = len(scene.recordings[0].stamps_ns), scene.recordings[0].layout
+    return (
+        "# Accuracy on real people\n\n"
+        f"`python -m training.multiview {' '.join(sys.argv[1:])}`: {frames} frames of {len(scene.views)} cameras, "
+        f"layout {layout}. Limbs and pelvis are triangulated in {100 * scene.found:.0f} % of the frames; the cameras' "
+        f"keypoints are {scene.miss_px:.0f} pixels from the points in the median.\n\n"
+        "Errors in mm (MPJVE per frame) of the limbs' joints about the pelvis, root as the median of its error in % of "
+        "its distance, limbs as the median of how much longer they are than triangulated; no output filter, zero "
+        "look-ahead.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
