@@ -20,6 +20,7 @@ _HALVES = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 _LEFT, _RIGHT = (
     np.array([[skeleton.index(f"{side}_{name}") for name in half] for half in _HALVES]) for side in ("left", "right")
 )
+_LIMBS = list(skeleton.LIMBS)
 _PAIRS = 2  # of a half's three, that must be in both frames
 _BETTER = 0.5  # the joints changed places if that halves the way that they would have gone otherwise,
 _APART = 0.05  # and saves so many body sizes a joint: whoever is seen from the side has left and right in one place
@@ -42,6 +43,7 @@ class Sides:
         self._stamp_ns: int | None = None
         self._before: deque[tuple[int, Complexes]] = deque(maxlen=2)  # the newest frames that were not in doubt
         self._votes: deque[tuple[int, npt.NDArray[np.bool_]]] = deque()
+        self._for = np.zeros(2, int)  # how many of them are for crossed
 
     def settle(self, stamp_ns: int, joints_px: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """A frame's joints (17, 2), NaN where unseen -> what is to be exchanged, (2,) arms and legs each.
@@ -50,29 +52,34 @@ class Sides:
         """
         nothing = np.zeros(2, bool)
         if self._stamp_ns is not None and stamp_ns <= self._stamp_ns:
-            return self._crossed.copy(), nothing  # a late frame is like those that came before it
+            return self._crossed, nothing  # a late frame is like those that came before it
         self._stamp_ns = stamp_ns
         points, doubtful = as_complex(joints_px), False
         if self._before and stamp_ns - self._before[-1][0] > _FORGET_NS:
             self._before.clear()
             self._votes.clear()
-            self._crossed[:] = False
+            self._crossed, self._for = nothing, np.zeros(2, int)
         elif self._before:
-            doubtful = self._compare(stamp_ns, points, float(extent(joints_px)))
+            doubtful = self._compare(stamp_ns, points, extent(joints_px))
         if not doubtful:
             self._before.append((stamp_ns, points[order(self._crossed)]))
-        self._votes.append((stamp_ns, self._crossed.copy()))
+        self._votes.append((stamp_ns, self._crossed))
+        self._for += self._crossed
         while stamp_ns - self._votes[0][0] > _VOTES_NS:
-            self._votes.popleft()
-        wrong = np.mean([crossed for _, crossed in self._votes], 0) > 0.5
+            self._for -= self._votes.popleft()[1]
+        wrong = 2 * self._for > len(self._votes)
         if wrong.any():
-            self._crossed ^= wrong
+            self._crossed = self._crossed ^ wrong
             self._votes = deque((s, crossed ^ wrong) for s, crossed in self._votes)
+            self._for = np.where(wrong, len(self._votes) - self._for, self._for)
             self._before = deque(((s, x[order(wrong)]) for s, x in self._before), maxlen=2)
-        return self._crossed.copy(), wrong
+        return self._crossed, wrong
 
-    def _compare(self, stamp_ns: int, points: Complexes, size: float) -> bool:
+    def _compare(self, stamp_ns: int, points: Complexes, size: Floats) -> bool:
         """See which halves have changed places; True where joints are neither here nor there."""
+        far = abs(points[_LIMBS] - self._before[-1][1][_LIMBS]) > _APART * size
+        if not (far.any() or self._crossed.any()):
+            return False  # nothing moved far, as in most frames
         expected = np.stack(self._expected(stamp_ns))
         left, right = points[_LEFT], points[_RIGHT]
         straight = abs(left - expected[:, _LEFT]) + abs(right - expected[:, _RIGHT])  # (E, 2, 3)

@@ -54,6 +54,12 @@ def test_a_while_of_left_for_right_leaves_no_trace(camera, exchange):
     assert [Oddity.CROSSED in o for o in oddities] == [70 <= k < 90 for k in range(len(frames))]
 
 
+def test_without_ids_it_stays_the_same_person(camera):
+    frames = [dataclasses.replace(f, person_ids=None) for f in _frames(camera)]
+    due, _ = _run([_reordered(f, ALL) if 70 <= k < 90 else f for k, f in enumerate(frames)])
+    assert {d.person_id for d in due} == {0}
+
+
 def test_scores_go_with_their_joints(camera):
     wrist = skeleton.index("left_wrist")
     frames = [dataclasses.replace(f, scores=f.scores.copy()) for f in _frames(camera)]
