@@ -42,6 +42,7 @@ _LIMIT = 0.02  # as rays: 34 pixels of a camera with a focal length of 1700
 _CROWD = 4  # people of each camera who are considered, the largest
 _JOINTS = (skeleton.ROOT, *skeleton.LIMBS)
 _UPS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+_MAD = 1.4826  # a Gaussian's standard deviation by its median absolute deviation
 _BONES = [(p, j) for p, j in skeleton.BONES if p in skeleton.LIMBS]  # thighs, shins, upper arms and forearms
 
 
@@ -153,6 +154,33 @@ def report(scene: Scene, lifters: accuracy.Lifters, up: str = "") -> str:
     return "\n".join(tables)
 
 
+def noise(scene: Scene) -> str:
+    """How the detector errs, as training.detector makes it, a table in % of the person's apparent height (of 1.7 m).
+
+    bias: from joint to joint and camera to camera, over the whole recording; drift: around it; jitter: the white part.
+    """
+    errors: dict[str, list[list[float]]] = {}
+    for view, recording in zip(scene.views, scene.recordings, strict=True):
+        assert recording.truth_m is not None
+        truth, xy = recording.truth_m[:, 0], recording.keypoints[:, 0, :, :2]
+        found, _ = layouts.to_model_joints(layouts.get(recording.layout), xy, recording.keypoints[:, 0, :, 2])
+        height_px = 1.7 * view.camera.fx / np.nanmedian(truth[:, skeleton.ROOT, 2])
+        off = 100 * (found - view.camera.project(truth)) / height_px
+        for j in skeleton.LIMBS:
+            seen = off[np.isfinite(off[:, j]).all(-1), j]
+            bias = np.median(seen, 0)
+            white = seen[2:] - 2 * seen[1:-1] + seen[:-2]
+            spreads = [_MAD * float(np.median(np.abs(x))) for x in (seen - bias, white / np.sqrt(6))]
+            errors.setdefault(skeleton.JOINTS[j].partition("_")[2], []).append(
+                [float(np.sqrt((bias**2).mean())), *spreads]
+            )
+    rows = []
+    for part, each in errors.items():
+        bias, drift, jitter = (float(np.sqrt(np.mean(np.square(column)))) for column in zip(*each, strict=True))
+        rows.append((part, {"bias %": bias, "drift %": drift, "jitter %": jitter}))
+    return accuracy.markdown("The detector's own errors", rows)
+
+
 def _scored(run: accuracy.Run) -> accuracy.Run:
     """A run without the frames in which a joint that counts has no truth; joints that do not count may have none."""
     truth = run.truth_m
@@ -186,7 +214,7 @@ def main() -> None:
         sizes = [(v.camera.width, v.camera.height) for v in views]
         sources = [Source(rate_hz=args.rate, size_px=size, layout=args.layout) for size in sizes]
         scene = open_scene(views, [read(r, s) for r, s in zip(args.recordings, itertools.cycle(sources))])
-        page = _head(scene)
+        page = f"{_head(scene)}\n{noise(scene)}"
         for model in args.models:
             bundle = bundles.load(model_path(model))
             title = f"# {Path(model).stem}\n\nModel sha256 {bundle.sha256}.\n"

@@ -12,7 +12,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.recording import Recording, save_recording
 from tests.conftest import walker
-from training.multiview import open_scene
+from training.multiview import noise, open_scene
 from training.rig import View, misses, read_calibration, triangulate, triangulate_robustly
 
 RATE_HZ = 50.0
@@ -151,6 +151,22 @@ def test_the_truth_is_what_the_cameras_agree_on(world):
     assert np.isnan(scene.recordings[1].keypoints[30:60, ..., 0]).all()
     assert scene.found == 1
     assert 1 < scene.miss_px < 3
+
+
+def test_the_detectors_errors_are_taken_apart(world):
+    """Wrists are off by a constant, everything trembles; heights are of 1.7 m."""
+    views = _views(8)
+    recordings = _recordings(views, world, noise_px=2.0)
+    wrists = [skeleton.index(f"{side}_wrist") for side in ("left", "right")]
+    for k, recording in enumerate(recordings):  # away from each other: the points stay where they are
+        recording.keypoints[:, 0, wrists, 0] += 12 * (-1) ** k
+    table = noise(open_scene(views, recordings))
+    rows = {line.split("|")[1].strip(): [float(x) for x in line.split("|")[2:-1]] for line in table.splitlines()[4:]}
+    height_px = 1.7 * 1650 / 4
+    assert rows["wrist"][0] == pytest.approx(100 * 12 / 2**0.5 / height_px, rel=0.3)
+    assert rows["knee"][0] < 0.2
+    for part in ("wrist", "knee"):
+        assert rows[part][2] == pytest.approx(100 * 2 / height_px, rel=0.3)
 
 
 def test_recordings_that_do_not_fit_are_refused(world):
