@@ -71,7 +71,7 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
     joints[..., 2] = 0
     for t in range(frames):
         people = [_largest(r.keypoints[t]) for r in recordings]
-        for c, k in enumerate(_same_person(views, people)):
+        for c, k in enumerate(_same_person(views, [_middles(p, layout) for p in people])):
             if k is not None:
                 joints[c, t] = people[c][k]
     rays, weights = _rays(views, joints)
@@ -109,6 +109,12 @@ def _largest(people: Floats) -> Floats:
     return people[np.argsort(-size)[:_CROWD]]
 
 
+def _middles(people: Floats, layout: layouts.Layout) -> Floats:
+    """People (P, J, 3), each joint between both sides': they are the same people if a detector swaps the sides."""
+    other = people[:, [layout.joints.index(skeleton.mirrored_name(n)) for n in layout.joints]]
+    return np.concatenate([(people[..., :2] + other[..., :2]) / 2, np.minimum(people[..., 2:], other[..., 2:])], -1)
+
+
 def _same_person(views: Sequence[View], people: Sequence[Floats]) -> tuple[int | None, ...]:
     """Which of each camera's people (P, J, 3) are one, None for unseen: by most cameras, then by the best fit."""
     best: tuple[int | None, ...] = (None,) * len(views)
@@ -119,9 +125,8 @@ def _same_person(views: Sequence[View], people: Sequence[Floats]) -> tuple[int |
             continue
         chosen = [views[c] for c in seen]
         rays, weights = _rays(chosen, np.stack([people[c][choice[c]] for c in seen]))
-        off = misses(chosen, rays, triangulate(chosen, rays, weights))[weights > 0]
-        off = off[np.isfinite(off)]
-        fit = -float(np.median(off)) if off.size else -np.inf
+        off = np.where(weights > 0, misses(chosen, rays, triangulate(chosen, rays, weights)), np.nan)
+        fit = -max((float(np.median(o[np.isfinite(o)])) for o in off if np.isfinite(o).any()), default=np.inf)
         if fit >= -_LIMIT and (len(seen), fit) > rank:
             best, rank = choice, (len(seen), fit)
     return best

@@ -138,17 +138,19 @@ def test_a_camera_that_is_wrong_is_left_out(world):
 
 
 def test_the_truth_is_what_the_cameras_agree_on(world):
-    """Somebody else stands in one camera's image, larger than the walker; another sees nobody for a while."""
+    """Somebody else stands in one image, larger; a camera sees nobody for a while; another takes left for right."""
     views = _views()
     recordings = _recordings(views, world, noise_px=2.0)
     stranger = recordings[0].keypoints * (1.2, 1.2, 1) - (600, 100, 0)
     recordings[0] = dataclasses.replace(recordings[0], keypoints=np.concatenate([stranger, recordings[0].keypoints], 1))
     recordings[1].keypoints[30:60] = (np.nan, np.nan, 0)
+    recordings[2].keypoints[70:75] = recordings[2].keypoints[70:75][:, :, list(skeleton.MIRROR)]
     scene = open_scene(views, recordings)
     for view, recording in zip(views, scene.recordings, strict=True):
         assert np.linalg.norm(recording.truth_m[:, 0] - view.into(world), axis=-1).max() < 0.02
     np.testing.assert_array_equal(scene.recordings[0].keypoints, recordings[0].keypoints[:, 1:])
     assert np.isnan(scene.recordings[1].keypoints[30:60, ..., 0]).all()
+    np.testing.assert_array_equal(scene.recordings[2].keypoints, recordings[2].keypoints)
     assert scene.found == 1
     assert 1 < scene.miss_px < 3
 
