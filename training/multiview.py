@@ -39,7 +39,7 @@ from training.rig import View, misses, read_calibration, triangulate, triangulat
 
 _MIN_SCORE = 0.3
 _LIMIT = 0.02  # as rays: 34 pixels of a camera with a focal length of 1700
-_CROWD = 4  # people of each camera who are considered, the largest
+_CROWD, _CHOICES = 4, 4096  # people of each camera who are considered, the largest, and how many combinations at most
 _JOINTS = (skeleton.ROOT, *skeleton.LIMBS)
 _UPS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 _MAD = 1.4826  # a Gaussian's standard deviation by its median absolute deviation
@@ -69,8 +69,9 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
     layout = layouts.get(recordings[0].layout)
     joints = np.full((len(views), frames, len(layout.joints), 3), np.nan, np.float32)
     joints[..., 2] = 0
+    crowd = max(1, min(_CROWD, int(_CHOICES ** (1 / len(views))) - 1))
     for t in range(frames):
-        people = [_largest(r.keypoints[t]) for r in recordings]
+        people = [_largest(r.keypoints[t])[:crowd] for r in recordings]
         for c, k in enumerate(_same_person(views, [_middles(p, layout) for p in people])):
             if k is not None:
                 joints[c, t] = people[c][k]
@@ -101,12 +102,12 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
 
 
 def _largest(people: Floats) -> Floats:
-    """People (P, J, 3) -> those seen at all, up to ``_CROWD``, the largest first."""
+    """People (P, J, 3) -> those of whom four joints are seen, the largest first."""
     xy = np.where((people[..., 2:] > _MIN_SCORE) & np.isfinite(people[..., :2]), people[..., :2], np.nan)
     there = np.isfinite(xy[..., 0]).sum(-1) >= 4
     people, xy = people[there], xy[there]
     size = (np.nanmax(xy, 1) - np.nanmin(xy, 1)).max(-1) if len(xy) else np.empty(0)
-    return people[np.argsort(-size)[:_CROWD]]
+    return people[np.argsort(-size)]
 
 
 def _middles(people: Floats, layout: layouts.Layout) -> Floats:
@@ -173,6 +174,8 @@ def noise(scene: Scene) -> str:
         off = 100 * (found - view.camera.project(truth)) / height_px
         for j in skeleton.LIMBS:
             seen = off[np.isfinite(off[:, j]).all(-1), j]
+            if len(seen) < 3:
+                continue
             bias = np.median(seen, 0)
             white = seen[2:] - 2 * seen[1:-1] + seen[:-2]
             spreads = [_MAD * float(np.median(np.abs(x))) for x in (seen - bias, white / np.sqrt(6))]

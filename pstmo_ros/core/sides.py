@@ -36,14 +36,14 @@ def order(crossed: npt.NDArray[np.bool_]) -> Indices:
 
 
 class Sides:
-    """One person's."""
+    """Which of one person's halves, arms and legs, come crossed from the detector."""
 
     def __init__(self) -> None:
         self._crossed = np.zeros(2, bool)
         self._stamp_ns: int | None = None
         self._before: deque[tuple[int, Complexes]] = deque(maxlen=2)  # the newest frames that were not in doubt
         self._votes: deque[tuple[int, npt.NDArray[np.bool_]]] = deque()
-        self._for = np.zeros(2, int)  # how many of them are for crossed
+        self._crossings = np.zeros(2, int)  # how many votes say so, for each half
 
     def settle(self, stamp_ns: int, joints_px: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """A frame's joints (17, 2), NaN where unseen -> what is to be exchanged, (2,) arms and legs each.
@@ -58,20 +58,20 @@ class Sides:
         if self._before and stamp_ns - self._before[-1][0] > _FORGET_NS:
             self._before.clear()
             self._votes.clear()
-            self._crossed, self._for = nothing, np.zeros(2, int)
+            self._crossed, self._crossings = nothing, np.zeros(2, int)
         elif self._before:
             doubtful = self._compare(stamp_ns, points, extent(joints_px))
         if not doubtful:
             self._before.append((stamp_ns, points[order(self._crossed)]))
         self._votes.append((stamp_ns, self._crossed))
-        self._for += self._crossed
+        self._crossings += self._crossed
         while stamp_ns - self._votes[0][0] > _VOTES_NS:
-            self._for -= self._votes.popleft()[1]
-        wrong = 2 * self._for > len(self._votes)
+            self._crossings -= self._votes.popleft()[1]
+        wrong = 2 * self._crossings > len(self._votes)
         if wrong.any():
             self._crossed = self._crossed ^ wrong
             self._votes = deque((s, crossed ^ wrong) for s, crossed in self._votes)
-            self._for = np.where(wrong, len(self._votes) - self._for, self._for)
+            self._crossings = np.where(wrong, len(self._votes) - self._crossings, self._crossings)
             self._before = deque(((s, x[order(wrong)]) for s, x in self._before), maxlen=2)
         return self._crossed, wrong
 
