@@ -40,8 +40,8 @@ def is_ros(name: str) -> bool:
         ("pstmo_ros/formats", ("pstmo_ros.core", "pstmo_ros.adapters", "pstmo_ros.formats", "pstmo_ros.recording",
                                "pstmo_ros.render")),
         ("pstmo_ros/ros", ("pstmo_ros",)),
-        ("training", ("pstmo_ros.core", "pstmo_ros.engines", "pstmo_ros.lift", "pstmo_ros.recording",
-                      "pstmo_ros.render", "training")),
+        ("training", ("pstmo_ros.core", "pstmo_ros.engines", "pstmo_ros.formats", "pstmo_ros.lift",
+                      "pstmo_ros.recording", "pstmo_ros.render", "training")),
         ("bench", ("pstmo_ros", "training", "bench")),
     ],
 )  # fmt: skip
