@@ -35,7 +35,7 @@ from pstmo_ros.engines.engine import Options
 from pstmo_ros.formats import Source, read
 from pstmo_ros.recording import Recording
 from training import accuracy
-from training.rig import View, misses, read_calibration, triangulate, triangulate_robustly
+from training.triangulation import View, misses, read_calibration, triangulate, triangulate_robustly
 
 _MIN_SCORE = 0.3
 _LIMIT = 0.02  # as rays: 34 pixels of a camera with a focal length of 1700

@@ -13,7 +13,7 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.recording import Recording, save_recording
 from tests.conftest import walker
 from training.multiview import noise, open_scene
-from training.rig import View, misses, read_calibration, triangulate, triangulate_robustly
+from training.triangulation import View, misses, read_calibration, triangulate, triangulate_robustly
 
 RATE_HZ = 50.0
 CAMERA = Camera(1080, 1920, 1650.0, 1655.0, 545.0, 950.0, (-0.05, 0.12, 0.0005, -0.0003, 0.0))
