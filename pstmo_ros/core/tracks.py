@@ -10,7 +10,7 @@ import numpy as np
 
 from pstmo_ros.core import layouts
 from pstmo_ros.core.association import Motion, associate, compare, extent, follow
-from pstmo_ros.core.sides import Sides, order
+from pstmo_ros.core.sides import ORDERS, Sides
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.types import Floats, Frame2D
 from pstmo_ros.core.velocity import Velocity
@@ -119,9 +119,10 @@ class Tracks:
         self._move_to(frame.stamp_ns)
         assert self._newest_ns is not None
 
+        sizes_px = extent(joints).tolist()
         for p, track in self._continued(frame, joints, self._present(frame, scores)):
             self.rows[track.person_id] = p
-            now = self._settled(track, frame.stamp_ns, joints[p])
+            now = self._settled(track, frame.stamp_ns, joints[p], sizes_px[p])
             track.history.add(frame.stamp_ns, joints[p, now])
             self._pending.append(Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now]))
         return self._due(self._newest_ns - self._look_ahead_ns)
@@ -205,17 +206,17 @@ class Tracks:
                 self.oddities.append(Oddity.CROWDED)
         return [(present[k], tracks[k]) for k in sorted(tracks)]
 
-    def _settled(self, track: Track, stamp_ns: int, joints: Floats) -> Indices:
+    def _settled(self, track: Track, stamp_ns: int, joints: Floats, size_px: float) -> Indices:
         """The order (17,) that puts a person's joints (17, 2) on their sides; so are earlier ones, if need be."""
-        now, before = track.sides.settle(stamp_ns, joints)
-        if before.any():
-            track.history.reorder(order(before))
+        now, before = track.sides.settle(stamp_ns, joints, size_px)
+        if any(before):
+            track.history.reorder(ORDERS[before])
             for due in self._pending:
                 if due.track is track:
-                    due.joints_px[:], due.scores[:] = due.joints_px[order(before)], due.scores[order(before)]
-        if now.any() and Oddity.CROSSED not in self.oddities:
+                    due.joints_px[:], due.scores[:] = due.joints_px[ORDERS[before]], due.scores[ORDERS[before]]
+        if any(now) and Oddity.CROSSED not in self.oddities:
             self.oddities.append(Oddity.CROSSED)
-        return order(now)
+        return ORDERS[now]
 
     def _rename(self, ids: dict[int, int], tracks: dict[int, Track]) -> None:
         """Give tracks the ids that the detector now has for their people; a namesake is somebody who has left."""
