@@ -72,6 +72,7 @@ class Sides:
     def _moved_far(self, joints_px: Floats, size_px: float) -> bool:
         """Whether a half has moved as far as it would have to for anything to have changed; in most frames none has."""
         moved = np.abs(joints_px[_BOTH] - self._before[-1][1][_BOTH])
+        # What ``_compare`` calls straight is at most this sum, shared among two sides of as few pairs as it takes.
         return bool(np.fmax(moved, 0).sum((1, 2, 3)).max() > 2 * _PAIRS * _APART * size_px)
 
     def _vote(self, stamp_ns: int) -> Halves:
