@@ -38,7 +38,7 @@ from training.synthesis import record_clip
 
 _PITCHES_DEG = (0, -60, -30, 30, 60)
 _TIPPED_DEG = (0, 45, 90, 180)
-_UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith(("hip", "knee", "ankle", "pelvis")))
+_UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith((*skeleton.LEG, "pelvis")))
 _ALL = tuple(range(skeleton.J))
 Lifters = Callable[[float], PoseLifter]  # look-ahead in seconds -> a lifter that has seen nothing yet
 
@@ -79,7 +79,7 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
     above_the_table = [
         dataclasses.replace(plain, joints=_UPPER),
         Condition("knees and ankles hidden", change=hide(("knee", "ankle")), joints=_UPPER),
-        Condition("hips too", change=hide(("hip", "knee", "ankle")), joints=_UPPER),
+        Condition("hips too", change=hide(skeleton.LEG), joints=_UPPER),
     ]
     look_aheads = [s for s in (0.0, 0.1, 0.2, 0.4) if s < longest_s] + [round(longest_s, 2)]
     return {

@@ -13,7 +13,6 @@ from pstmo_ros.recording import Recording
 Change = Callable[[Recording, int], Recording]  # a recording and a seed -> what the node gets instead
 _HIDDEN_S = 1.6  # which keypoints are hidden is drawn anew this often
 _SWAPPED_S, _EVERY_S = (0.1, 0.5), 2.0
-_ARMS, _LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
 
 
 def hide_some(count: int) -> Change:
@@ -50,7 +49,7 @@ def swap_sides(recording: Recording, seed: int) -> Recording:
     keypoints = recording.keypoints.copy()
     seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
     for part in range(int(seconds[-1] / _EVERY_S) + 1):
-        ends = (_ARMS, _LEGS, ("",))[random.integers(3)]
+        ends = (skeleton.ARM, skeleton.LEG, ("",))[random.integers(3)]
         length = random.uniform(*_SWAPPED_S)
         begin = part * _EVERY_S + random.uniform(0.5, _EVERY_S - length)
         rows = (begin <= seconds) & (seconds < begin + length)

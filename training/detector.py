@@ -20,7 +20,7 @@ _FACE_M = torch.tensor(
     [[0, 0.13, 0.06], [-0.032, 0.10, 0.10], [0.032, 0.10, 0.10], [-0.075, 0.0, 0.085], [0.075, 0.0, 0.085]]
 )
 
-
+HEIGHT_M = 1.7  # whose apparent height DetectorConfig's shares are shares of
 # How far off each kind of keypoint is found, relative to a shoulder (after the spread that MotionBERT's noise has).
 _DIFFICULTY = {"wrist": 1.6, "elbow": 1.3, "ankle": 1.4, "knee": 1.2, "hip": 1.2, "eye": 0.6, "ear": 0.7, "nose": 0.6}
 
@@ -178,7 +178,7 @@ def detect(
     if config.swap_rate:
         rays = _swapped(rays, config, generator)
 
-    size = 1.7 / depth.mean((1, 2), keepdim=True)  # (B, 1, 1, 1): apparent height as a ray
+    size = HEIGHT_M / depth.mean((1, 2), keepdim=True)  # (B, 1, 1, 1): apparent height as a ray
     if config.level:
         size = size * (config.level * normal(b, 1, 1, 1)).exp()
     keep = 1 - min(1.0, step_s / 0.33)
@@ -211,7 +211,7 @@ def _swapped(rays: Tensor, config: DetectorConfig, generator: torch.Generator | 
     """Rays (B, N, K, 2) with left and right of the arms, the legs or both swapped for a while in some windows."""
     b, n = rays.shape[:2]
     mirrored = [KEYPOINTS.index(skeleton.mirrored_name(name)) for name in KEYPOINTS]
-    legs = torch.tensor([name.endswith(("hip", "knee", "ankle")) for name in KEYPOINTS], device=rays.device)
+    legs = torch.tensor([name.endswith(skeleton.LEG) for name in KEYPOINTS], device=rays.device)
     which = torch.randint(3, (b, 1, 1), generator=generator, device=rays.device)
     part = torch.where(which == 0, legs, torch.where(which == 1, ~legs, True))
     some = torch.rand(b, 1, 1, generator=generator, device=rays.device) < config.swap_rate

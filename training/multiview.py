@@ -29,13 +29,16 @@ import torch
 
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.association import extent
 from pstmo_ros.core.types import Floats
 from pstmo_ros.engines import EngineError, model_path
 from pstmo_ros.engines.engine import Options
 from pstmo_ros.formats import Source, read
 from pstmo_ros.recording import Recording
 from training import accuracy
-from training.triangulation import View, misses, read_calibration, triangulate, triangulate_robustly
+from training.detector import HEIGHT_M
+from training.triangulation import misses, triangulate, triangulate_robustly
+from training.views import View, read_calibration
 
 _MIN_SCORE = 0.3
 _LIMIT = 0.02  # as rays: 34 pixels of a camera with a focal length of 1700
@@ -103,11 +106,14 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
 
 def _largest(people: Floats) -> Floats:
     """People (P, J, 3) -> those of whom four joints are seen, the largest first."""
-    xy = np.where((people[..., 2:] > _MIN_SCORE) & np.isfinite(people[..., :2]), people[..., :2], np.nan)
-    there = np.isfinite(xy[..., 0]).sum(-1) >= 4
-    people, xy = people[there], xy[there]
-    size = (np.nanmax(xy, 1) - np.nanmin(xy, 1)).max(-1) if len(xy) else np.empty(0)
-    return people[np.argsort(-size)]
+    seen_px = _seen(people)
+    there = np.isfinite(seen_px[..., 0]).sum(-1) >= 4
+    return people[there][np.argsort(-extent(seen_px[there]))]
+
+
+def _seen(keypoints: Floats) -> Floats:
+    """Keypoints (…, 3) in pixels -> (…, 2), NaN for doubtful ones."""
+    return np.where(keypoints[..., 2:] >= _MIN_SCORE, keypoints[..., :2], np.nan)
 
 
 def _middles(people: Floats, layout: layouts.Layout) -> Floats:
@@ -135,10 +141,9 @@ def _same_person(views: Sequence[View], people: Sequence[Floats]) -> tuple[int |
 
 def _rays(views: Sequence[View], joints: Floats) -> tuple[Floats, Floats]:
     """Keypoints (C, …, 3) in pixels -> rays (C, …, 2) and weights (C, …), 0 for doubtful ones."""
-    scores = np.nan_to_num(joints[..., 2])
-    seen = scores >= _MIN_SCORE
-    px = np.where(seen[..., None], joints[..., :2], np.nan)
-    return np.stack([v.camera.rays(p) for v, p in zip(views, px, strict=True)]), np.where(seen, scores, 0)
+    seen_px = _seen(joints)
+    rays = np.stack([v.camera.rays(p) for v, p in zip(views, seen_px, strict=True)])
+    return rays, np.where(np.isfinite(seen_px[..., 0]), joints[..., 2], 0)
 
 
 def report(scene: Scene, lifters: accuracy.Lifters, up: str = "") -> str:
@@ -161,7 +166,7 @@ def report(scene: Scene, lifters: accuracy.Lifters, up: str = "") -> str:
 
 
 def noise(scene: Scene) -> str:
-    """How the detector errs, as training.detector makes it, a table in % of the person's apparent height (of 1.7 m).
+    """How the detector errs, as training.detector makes it, a table in % of the person's apparent height.
 
     bias: from joint to joint and camera to camera, over the whole recording; drift: around it; jitter: the white part.
     """
@@ -170,7 +175,7 @@ def noise(scene: Scene) -> str:
         assert recording.truth_m is not None
         truth, xy = recording.truth_m[:, 0], recording.keypoints[:, 0, :, :2]
         found, _ = layouts.to_model_joints(layouts.get(recording.layout), xy, recording.keypoints[:, 0, :, 2])
-        height_px = 1.7 * view.camera.fx / np.nanmedian(truth[:, skeleton.ROOT, 2])
+        height_px = HEIGHT_M * view.camera.fx / np.nanmedian(truth[:, skeleton.ROOT, 2])
         off = 100 * (found - view.camera.project(truth)) / height_px
         for j in skeleton.LIMBS:
             seen = off[np.isfinite(off[:, j]).all(-1), j]
@@ -221,6 +226,7 @@ def main() -> None:
         views = read_calibration(args.calibration, args.unit)
         sizes = [(v.camera.width, v.camera.height) for v in views]
         sources = [Source(rate_hz=args.rate, size_px=size, layout=args.layout) for size in sizes]
+        # All are read, even if there are more than cameras: open_scene says what does not fit together.
         scene = open_scene(views, [read(r, s) for r, s in zip(args.recordings, itertools.cycle(sources))])
         page = f"{_head(scene)}\n{noise(scene)}"
         for model in args.models:

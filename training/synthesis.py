@@ -21,6 +21,7 @@ from pstmo_ros.core.placement import MIN_DEPTH_M
 from pstmo_ros.core.types import Floats
 from pstmo_ros.recording import Recording
 from training.detector import (
+    HEIGHT_M,
     KEYPOINTS,
     DetectorConfig,
     camera_from_world,
@@ -40,7 +41,6 @@ CAMERAS = (
 )
 NO_NOISE = DetectorConfig(0, 0, 0, 0, 0, 0, 0, 0)
 _OCCLUSION_S = 1.6  # occlusion is drawn anew this often, about a training window
-_HEIGHT_M = 1.7  # what DetectorConfig's shares are shares of
 _SURE, _SCORE_SCALE, _SCORE_NOISE, _LOWEST_SCORE = 0.95, 0.06, 0.04, 0.12
 _FRAMING = 0.92  # share of the image's half width and height that the person may use
 _STAND_M, _MOUNT_M, _NEAREST_M = (2.0, 6.0), (0.4, 2.0), 0.8  # camera distance, mounting height, nearest joint
@@ -74,7 +74,7 @@ def synthesize(
     depth = points[..., 2:]
     clean = points[..., :2] / depth.clamp(min=MIN_DEPTH_M)
     rays = detect(points, detector, 1 / rate_hz, generator)
-    noise = ((rays - clean) * depth).norm(dim=-1) / _HEIGHT_M
+    noise = ((rays - clean) * depth).norm(dim=-1) / HEIGHT_M
     sure = _SURE * torch.exp(-noise / _SCORE_SCALE) + _SCORE_NOISE * torch.randn(noise.shape, generator=generator)
     xy, score = camera.pixels(rays.numpy()), sure.clamp(_LOWEST_SCORE, 1).numpy()
     inside = ((xy >= 0) & (xy < (camera.width, camera.height))).all(-1) & (depth[..., 0] > MIN_DEPTH_M).numpy()

@@ -16,9 +16,9 @@ from pstmo_ros.core.window import Indices
 
 Halves = tuple[bool, bool]  # something about the arms and the legs
 
-_HALVES = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 _LEFT, _RIGHT = (
-    np.array([[skeleton.index(f"{side}_{name}") for name in half] for half in _HALVES]) for side in ("left", "right")
+    np.array([[skeleton.index(f"{side}_{name}") for name in half] for half in (skeleton.ARM, skeleton.LEG)])
+    for side in ("left", "right")
 )
 _BOTH = np.stack([_LEFT, _RIGHT], 1)  # (2 halves, 2 sides, 3 joints)
 _NEITHER: Halves = (False, False)

@@ -57,6 +57,9 @@ RIGHT: Final[tuple[int, ...]] = tuple(j for j, n in enumerate(JOINTS) if n.start
 MIRROR: Final[tuple[int, ...]] = tuple(index(mirrored_name(n)) for n in JOINTS)
 # Limb joints mean the same point of the body for every detector; head and trunk joints do not.
 LIMBS: Final[tuple[int, ...]] = tuple(sorted(LEFT + RIGHT))
+# What a side's limbs are made of, in every layout: names without the side.
+ARM: Final = ("shoulder", "elbow", "wrist")
+LEG: Final = ("hip", "knee", "ankle")
 
 
 def mirror(points: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

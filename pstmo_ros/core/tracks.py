@@ -210,10 +210,11 @@ class Tracks:
         """The order (17,) that puts a person's joints (17, 2) on their sides; so are earlier ones, if need be."""
         now, before = track.sides.settle(stamp_ns, joints, size_px)
         if any(before):
-            track.history.reorder(ORDERS[before])
+            back = ORDERS[before]
+            track.history.reorder(back)
             for due in self._pending:
                 if due.track is track:
-                    due.joints_px[:], due.scores[:] = due.joints_px[ORDERS[before]], due.scores[ORDERS[before]]
+                    due.joints_px[:], due.scores[:] = due.joints_px[back], due.scores[back]
         if any(now) and Oddity.CROSSED not in self.oddities:
             self.oddities.append(Oddity.CROSSED)
         return ORDERS[now]

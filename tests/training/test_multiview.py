@@ -13,7 +13,8 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.recording import Recording, save_recording
 from tests.conftest import walker
 from training.multiview import noise, open_scene
-from training.triangulation import View, misses, read_calibration, triangulate, triangulate_robustly
+from training.triangulation import misses, triangulate, triangulate_robustly
+from training.views import View, read_calibration
 
 RATE_HZ = 50.0
 CAMERA = Camera(1080, 1920, 1650.0, 1655.0, 545.0, 950.0, (-0.05, 0.12, 0.0005, -0.0003, 0.0))
