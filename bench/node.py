@@ -28,9 +28,11 @@ def measure(models: tuple[str, ...], loads: tuple[tuple[int, float], ...], secon
             with lifter(model=model) as process:
                 lifted = send(recording, process.pid, rate_hz, seconds)
             figures = _figures("relay", bare) | _figures("node", lifted)
-            added = {"added p50 ms": figures["node p50 ms"] - figures["relay p50 ms"]}
+            added, forward = figures["node p50 ms"] - figures["relay p50 ms"], lifted.forward_ms
+            assert forward is not None, "the node said nothing on /diagnostics"
+            figures |= {"added p50 ms": added, "of that forward ms": forward, "the rest ms": added - forward}
             lost = lifted.sent - len(lifted.latency_ms)
-            rows.append({"model": model, "people": count, "messages/s": rate_hz, **figures, **added, "lost": lost})
+            rows.append({"model": model, "people": count, "messages/s": rate_hz, **figures, "lost": lost})
     return rows
 
 

@@ -26,13 +26,15 @@ TICKS_S = os.sysconf("SC_CLK_TCK")
 class Traffic:
     """What came of it. latency_ms: of each frame that came back. memory_mb: (seconds since the start, MB), each second.
 
-    cpu_ms: the node's processor time per frame, all its threads.
+    cpu_ms: the node's processor time per frame, all its threads. forward_ms: the median of the model's part of the
+    latency, as the node's diagnostics have it at the end; None from what has no model.
     """
 
     sent: int
     latency_ms: np.ndarray
     cpu_ms: float
     memory_mb: list[tuple[float, float]] = field(default_factory=list)
+    forward_ms: float | None = None
 
 
 def crowd(people: int) -> Recording:
@@ -73,22 +75,29 @@ def running(
 def send(recording: Recording, pid: int, rate_hz: float, seconds: float) -> Traffic:
     """Send a recording to and fro for so long to the process that listens, and wait for its skeletons."""
     import rclpy
+    from diagnostic_msgs.msg import DiagnosticArray
     from sensor_msgs.msg import CameraInfo, PointCloud2
     from std_msgs.msg import Header
 
     from pstmo_ros.adapters import stamp_ns
     from pstmo_ros.ros import messages
+    from pstmo_ros.ros.diagnostics import FORWARD
 
     rclpy.init()
     node = rclpy.create_node("traffic")
     keypoints = node.create_publisher(PointCloud2, "/keypoints", 50)
     camera_info = node.create_publisher(CameraInfo, "/camera_info", 50)
     late_ms: list[float] = []
+    said: dict[str, str] = {}
 
     def arrived(message: PointCloud2) -> None:
         late_ms.append(time.time() * 1e3 - stamp_ns(message.header) * 1e-6)
 
+    def reported(message: DiagnosticArray) -> None:
+        said.update((v.key, v.value) for status in message.status for v in status.values)
+
     node.create_subscription(PointCloud2, "/lifter/skeletons", arrived, 1000)
+    node.create_subscription(DiagnosticArray, "/diagnostics", reported, 10)
     deadline = time.monotonic() + START_S
     while not (keypoints.get_subscription_count() and camera_info.get_subscription_count()):
         assert time.monotonic() < deadline, "the node did not start"
@@ -117,7 +126,8 @@ def send(recording: Recording, pid: int, rate_hz: float, seconds: float) -> Traf
     cpu_s = processor_s(pid) - cpu_s
     node.destroy_node()
     rclpy.shutdown()
-    return Traffic(sent, np.array(late_ms), cpu_s / sent * 1e3, memory)
+    forward_ms = float(said[FORWARD].removesuffix(" ms")) if said else None
+    return Traffic(sent, np.array(late_ms), cpu_s / sent * 1e3, memory, forward_ms)
 
 
 def resident_mb(pid: int) -> float:

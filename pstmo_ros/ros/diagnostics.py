@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
+from pstmo_ros.core.types import Floats
+
 PERIOD_S = 1.0
+FORWARD = "forward pass p50"
 _RECENT_S = 5.0  # rates and latency are of this long, and a fault is a warning for this long
 _LEVELS = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
 _OK, _WARN, _ERROR = range(3)
@@ -24,6 +28,7 @@ class Diagnostics:
         self._node, self._about = node, about
         self._received: deque[float] = deque(maxlen=2000)  # arrivals, by the monotonic clock
         self._latencies: deque[tuple[float, float]] = deque(maxlen=2000)  # when, and how long it took
+        self._forwards: deque[tuple[float, float]] = deque(maxlen=2000)  # the same of the model's part of it
         self._counts: Counter[str] = Counter()
         self._faults: dict[str, tuple[float, int]] = {}  # text -> when last, level
         self._age_s = float("nan")
@@ -47,6 +52,18 @@ class Diagnostics:
         self._latencies.append((time.monotonic(), latency_s))
         self._counts["frames published"] += 1
 
+    def timed(self, infer: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+        """The model's forward pass, with a note of how long it takes: the rest of the latency is the node's."""
+
+        def noted(points: Floats) -> Floats:
+            started = time.monotonic()
+            out = infer(points)
+            now = time.monotonic()
+            self._forwards.append((now, now - started))
+            return out
+
+        return noted
+
     def count(self, what: str) -> None:
         """Something odd but harmless happened."""
         self._counts[what] += 1
@@ -68,14 +85,14 @@ class Diagnostics:
         """The present state of affairs."""
         now = time.monotonic()
         level, text = self._worst(now)
-        recent = [took for at, took in list(self._latencies) if now - at <= _RECENT_S]
-        p50, p99 = np.percentile(recent, (50, 99)) * 1e3 if recent else (float("nan"),) * 2
+        p50, p99 = _percentiles_ms(now, self._latencies)
         values = self._about | {
             "input rate": f"{_rate(now, list(self._received)):.1f} Hz",
             "output rate": f"{_rate(now, [at for at, _ in list(self._latencies)]):.1f} Hz",
             "age of newest keypoints": f"{self._age_s:.3f} s",
             "latency p50": f"{p50:.1f} ms",
             "latency p99": f"{p99:.1f} ms",
+            FORWARD: f"{_percentiles_ms(now, self._forwards)[0]:.2f} ms",
             "frames skipped (too slow)": str(self.skipped),
             **{f"people {state}": str(n) for state, n in self.people.items()},
             **{name: str(n) for name, n in list(self._counts.items())},
@@ -111,6 +128,13 @@ class Diagnostics:
         if not self._received or now - self._received[-1] > _RECENT_S:
             return _WARN, f"no keypoints on {self._node.resolve_topic_name('keypoints')}"
         return _OK, "lifting"
+
+
+def _percentiles_ms(now: float, taken: deque[tuple[float, float]]) -> tuple[float, float]:
+    """50th and 99th of what took how long (s) lately, in ms; NaN where nothing did."""
+    recent = [took for at, took in list(taken) if now - at <= _RECENT_S]
+    p50, p99 = np.percentile(recent, (50, 99)) * 1e3 if recent else (float("nan"),) * 2
+    return p50, p99
 
 
 def _rate(now: float, times: list[float]) -> float:

@@ -90,7 +90,6 @@ class Lifter(LifecycleNode):
             config = self._declared.read()
             bundle = bundles.load(model_path(config.model)).at(config.lifter.look_ahead_s)
             engine = load_engine(bundle, config.engine, Options(precision=config.precision, threads=config.threads))
-            self._lifter = PoseLifter(bundle, engine, config.lifter)
             self._keypoints = KeypointInput(
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
             )
@@ -114,6 +113,7 @@ class Lifter(LifecycleNode):
             "look-ahead": f"{config.look_ahead_s:g} s",
         }
         self._diagnostics = Diagnostics(self, about)
+        self._lifter = PoseLifter(bundle, self._diagnostics.timed(engine.infer), config.lifter)
         self.get_logger().info(", ".join(f"{name} {value}" for name, value in about.items()))
         if config.gravity_frame and not bundle.config.gravity:
             self.get_logger().warning(f"gravity_frame has no effect: model {config.model} was not trained with gravity")

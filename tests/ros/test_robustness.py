@@ -251,6 +251,8 @@ def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):
     told = values(reported[-1])
     assert (told["people tracked"], told["people occluded"], told["frames published"]) == ("1", "1", "30")
     assert told["engine"].startswith("torch")
+    forward, latency = (float(told[name].removesuffix(" ms")) for name in ("forward pass p50", "latency p50"))
+    assert 0 < forward < latency
     assert {"input rate", "output rate", "age of newest keypoints", "latency p99", "look-ahead", "last error"} <= set(
         told
     )
