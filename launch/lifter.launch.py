@@ -15,7 +15,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 TYPES = {
     **{name: str for name in ("model", "engine", "keypoints_type", "keypoints_form", "layout")},
-    **{name: str for name in ("target_frame", "gravity_frame")},
+    **{name: str for name in ("target_frame", "gravity_frame", "odom_frame")},
     **{"look_ahead_s": float, "rectified": bool, "image_size": list[int], "publish_tf": bool, "rep155": bool},
 }
 BELOW_CAMERA = "below_camera"  # where RViz shows people while there is no target_frame
@@ -32,6 +32,7 @@ ARGUMENTS = (
     ("image_size", "", "[width, height] while there is no camera_info; empty takes it from params_file."),
     ("target_frame", "", "Frame of all outputs, such as map; empty takes it from params_file."),
     ("gravity_frame", "", "Frame whose z points up, such as base_link; empty takes it from params_file."),
+    ("odom_frame", "", "For cameras that move: frame that does not, such as odom; empty takes it from params_file."),
     ("publish_tf", "", "true broadcasts body_<id> on /tf; empty takes it from params_file."),
     ("rep155", "", "true publishes /humans/bodies; empty takes it from params_file."),
     ("keypoints", "keypoints", "Topic of the keypoints."),

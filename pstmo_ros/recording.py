@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.types import Floats, Frame2D
+from pstmo_ros.core.types import Floats, Frame2D, Stand
 
 SAMPLE = Path(__file__).parent / "samples" / "two_people.npz"  # two people, 12 s, with the truth
 CAMERA_FRAME = "camera_optical_frame"  # where a recording does not say
@@ -34,6 +34,7 @@ class Recording:
     camera: None when the recording has no camera_matrix.
     truth_m: (T, P, 17, 3) metres in the camera frame where it is known (samples), else None.
     frame_id: of the camera's optical frame.
+    odom_from_camera: (T, 4, 4), of a camera that moves: its pose, metres, in a frame that does not and has z up.
     """
 
     keypoints: Floats
@@ -44,6 +45,7 @@ class Recording:
     camera: Camera | None = None
     truth_m: Floats | None = None
     frame_id: str = CAMERA_FRAME
+    odom_from_camera: Floats | None = None
 
     def frames(self) -> Iterator[Frame2D]:
         """The recording frame by frame; people of whom nothing was seen are left out, as a detector would."""
@@ -51,7 +53,10 @@ class Recording:
             xy, scores = self.keypoints[t, ..., :2], np.nan_to_num(self.keypoints[t, ..., 2])
             there = np.flatnonzero((np.isfinite(xy).all(-1) & (scores > 0)).any(-1))
             ids = None if self.person_ids is None else tuple(int(i) for i in self.person_ids[t, there])
-            yield Frame2D(int(stamp), self.size_px, self.layout, xy[there], scores[there], ids)
+            stand = None
+            if self.odom_from_camera is not None:
+                stand = Stand(self.odom_from_camera[t, :3, :3].T, self.odom_from_camera[t, :3, 3])
+            yield Frame2D(int(stamp), self.size_px, self.layout, xy[there], scores[there], ids, stand)
 
     def repeated(self, times: int) -> Recording:
         """The recording played ``times`` times over, by new people each time."""
@@ -71,6 +76,7 @@ class Recording:
             if ids is None
             else np.concatenate([np.where(ids < 0, -1, ids + k * per_round) for k in rounds]),
             truth_m=None if self.truth_m is None else tiled(self.truth_m),
+            odom_from_camera=None if self.odom_from_camera is None else tiled(self.odom_from_camera),
         )
 
 
@@ -148,6 +154,13 @@ def load_recording(path: str | Path) -> Recording:
     ids = data.get("person_ids")
     if ids is not None and ids.shape != keypoints.shape[:2]:
         raise ValueError(f"recording field 'person_ids' has shape {ids.shape}; give {keypoints.shape[:2]}")
+    moves = data.get("odom_from_camera")
+    if moves is not None and moves.shape != (len(keypoints), 4, 4):
+        raise ValueError(
+            f"recording field 'odom_from_camera' has shape {moves.shape}; give {(len(keypoints), 4, 4)}, a pose a frame"
+        )
+    if moves is not None and not np.allclose(moves[:, :3, :3] @ moves[:, :3, :3].mT, np.eye(3), atol=1e-3):
+        raise ValueError("recording field 'odom_from_camera' has rotations that are none; give orthonormal axes")
     camera = None
     if "camera_matrix" in data:
         camera = Camera.from_matrix(
@@ -167,6 +180,7 @@ def load_recording(path: str | Path) -> Recording:
         camera,
         data.get("truth_m"),
         str(data.get("frame_id", CAMERA_FRAME)),
+        moves,
     )
 
 
@@ -188,6 +202,8 @@ def save_recording(path: str | Path, recording: Recording) -> None:
         data["distortion"], data["lens"] = np.array(c.distortion), np.array(c.lens)
         if c.down is not None:
             data["down"] = np.array(c.down)
+    if r.odom_from_camera is not None:
+        data["odom_from_camera"] = r.odom_from_camera
     if r.truth_m is not None:
         data["truth_m"] = r.truth_m.astype(np.float32)
     Path(path).parent.mkdir(parents=True, exist_ok=True)

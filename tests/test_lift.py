@@ -24,6 +24,7 @@ def _lifter(bundle, look_ahead_s=0.0):
 
 
 def test_recording_survives_the_file(recording, tmp_path):
+    recording = dataclasses.replace(recording, odom_from_camera=np.tile(np.eye(4), (50, 1, 1)))
     save_recording(tmp_path / "r.npz", recording)
     back = load_recording(tmp_path / "r.npz")
     for field in dataclasses.fields(recording):
@@ -100,6 +101,8 @@ def test_command_line(bundle, recording, tmp_path):
         (lambda d: d.update(stamps_ns=d["stamps_ns"] / 1e9), "stamps_ns.*float64"),
         (lambda d: d.update(image_size=np.array(640)), "image_size"),
         (lambda d: d.update(person_ids=d["person_ids"][:, 0]), "person_ids"),
+        (lambda d: d.update(odom_from_camera=np.tile(np.eye(4), (3, 1, 1))), r"odom_from_camera.*\(50, 4, 4\)"),
+        (lambda d: d.update(odom_from_camera=np.ones((50, 4, 4))), "odom_from_camera.*orthonormal"),
         (lambda d: d.update(camera_matrix=np.zeros((3, 3))), "not calibrated"),
         (lambda d: d.update(distortion=np.ones(6)), "plumb_bob takes 5"),
         (lambda d: d.update(layout=np.array({"a": 1}, object)), "not a readable"),

@@ -31,13 +31,14 @@ from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.engines.engine import PRECISIONS, Engine, Options
 from pstmo_ros.recording import Recording
 from training import metrics
-from training.changes import Change, every, forget_camera, hide, hide_some, swap_sides
+from training.changes import Change, every, forget_camera, forget_odometry, hide, hide_some, swap_sides
 from training.mocap import CMU, Mocap, load_mocap
 from training.scores import action_family
 from training.synthesis import record_clip
 
 _PITCHES_DEG = (0, -60, -30, 30, 60)
 _TIPPED_DEG = (0, 45, 90, 180)
+_TURNS_DEG = 15.0
 _UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith((*skeleton.LEG, "pelvis")))
 _ALL = tuple(range(skeleton.J))
 Lifters = Callable[[float], PoseLifter]  # look-ahead in seconds -> a lifter that has seen nothing yet
@@ -55,6 +56,7 @@ class Condition:
     distance_m: float | None = None
     gravity_off_deg: float | None = None
     tipped_deg: float = 0.0
+    turning_deg: float | None = None
     joints: tuple[int, ...] = _ALL
     origin: int = skeleton.ROOT
 
@@ -108,6 +110,12 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
         "Camera pitch, degrees, when it is known where down is": [
             Condition(f"{p:+d}", pitch_deg=p, gravity_off_deg=0.0) for p in _PITCHES_DEG
         ],
+        f"A camera that turns to and fro by {_TURNS_DEG:g} degrees every 2 s": [
+            Condition("still", turning_deg=0.0, change=forget_odometry),
+            Condition("turning", turning_deg=_TURNS_DEG, change=forget_odometry),
+            Condition("still, with odometry", turning_deg=0.0),
+            Condition("turning, with odometry", turning_deg=_TURNS_DEG),
+        ],
         "People tipped over, degrees (90 lie)": [Condition(f"{d:g}", tipped_deg=d) for d in _TIPPED_DEG],
         "People tipped over, degrees, when it is known where down is": [
             Condition(f"{d:g}", tipped_deg=d, gravity_off_deg=0.0) for d in _TIPPED_DEG
@@ -150,6 +158,7 @@ def runs(condition: Condition, lifters: Lifters, mocap: Mocap, clips: Sequence[i
             distance_m=condition.distance_m,
             gravity_off_deg=condition.gravity_off_deg,
             tipped_deg=condition.tipped_deg,
+            turning_deg=condition.turning_deg,
         )
         if condition.change is not None:
             recording = condition.change(recording, seed + i)

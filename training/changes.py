@@ -64,8 +64,10 @@ def every(step: int) -> Change:
     def change(recording: Recording, _: int) -> Recording:
         assert recording.truth_m is not None
         assert recording.person_ids is not None
+        moves = recording.odom_from_camera
         return dataclasses.replace(
             recording,
+            odom_from_camera=None if moves is None else moves[::step],
             keypoints=recording.keypoints[::step],
             stamps_ns=recording.stamps_ns[::step],
             person_ids=recording.person_ids[::step],
@@ -78,6 +80,11 @@ def every(step: int) -> Change:
 def forget_camera(recording: Recording, _: int) -> Recording:
     """No camera_info: the field of view is assumed, and nobody can be placed in space."""
     return dataclasses.replace(recording, camera=None)
+
+
+def forget_odometry(recording: Recording, _: int) -> Recording:
+    """Nobody knows how the camera moves."""
+    return dataclasses.replace(recording, odom_from_camera=None)
 
 
 def _hide(keypoints: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:

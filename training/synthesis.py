@@ -40,6 +40,7 @@ CAMERAS = (
     Camera.from_field_of_view((1920, 1080), 60),
 )
 NO_NOISE = DetectorConfig(0, 0, 0, 0, 0, 0, 0, 0)
+_TURN_S, _MOST_TURN_DEG = 2.0, 15.0
 _OCCLUSION_S = 1.6  # occlusion is drawn anew this often, about a training window
 _SURE, _SCORE_SCALE, _SCORE_NOISE, _LOWEST_SCORE = 0.95, 0.06, 0.04, 0.12
 _FRAMING = 0.92  # share of the image's half width and height that the person may use
@@ -115,11 +116,14 @@ def record_clip(
     distance_m: float | None = None,
     gravity_off_deg: float | None = None,
     tipped_deg: float = 0.0,
+    turning_deg: float | None = None,
 ) -> Recording:
     """Clip ``i`` as ``synthesize`` records it; camera, place and noise follow from the seed, ``i`` and the view.
 
     pitch_deg, distance_m: as ``place_camera``. gravity_off_deg: how far off the camera knows where down is, None for
-    not at all. tipped_deg: the person is tipped over by so much, whichever way: 90 lies.
+    not at all. tipped_deg: the person is tipped over by so much, whichever way: 90 lies. turning_deg: the camera
+    turns to and fro by so much every ``_TURN_S``, as on a robot, and knows how it stands; it is far enough away to keep
+    people in its image as long as that is no more than ``_MOST_TURN_DEG``.
     """
     drawn = int(np.random.SeedSequence([seed, i, view]).generate_state(1)[0])
     camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
@@ -127,14 +131,30 @@ def record_clip(
         way = 2 * math.pi * torch.rand((), generator=torch.Generator().manual_seed(drawn))
         turn = Rotation.from_euler("zx", [way.item(), math.radians(tipped_deg)]).as_matrix()
         clip = clip @ torch.from_numpy(turn.T).to(clip)
-    pose = place_camera(clip, camera, drawn, pitch_deg, distance_m)
+    pose = place_camera(clip, _narrowed(camera) if turning_deg is not None else camera, drawn, pitch_deg, distance_m)
     if gravity_off_deg is not None:
         down = -pose[0][:, 2].numpy()
         across = np.cross(down, np.random.default_rng(drawn).standard_normal(3))
         off = Rotation.from_rotvec(math.radians(gravity_off_deg) * across / np.linalg.norm(across))
         x, y, z = off.apply(down).tolist()
         camera = dataclasses.replace(camera, down=(x, y, z))
-    return synthesize([clip], camera, pose, layout=layout, rate_hz=mocap.rate_hz, detector=detector, seed=drawn)
+    moves = None
+    if turning_deg is not None:
+        seconds = torch.arange(len(clip)) / mocap.rate_hz
+        clip, moves = _gone_round(clip, pose, math.radians(turning_deg) * torch.sin(2 * math.pi * seconds / _TURN_S))
+    recording = synthesize([clip], camera, pose, layout=layout, rate_hz=mocap.rate_hz, detector=detector, seed=drawn)
+    return dataclasses.replace(recording, odom_from_camera=moves)
+
+
+def _gone_round(clip_m: Tensor, camera_from_world: tuple[Tensor, Tensor], yaw: Tensor) -> tuple[Tensor, Floats]:
+    """What looks to a camera that stands still as a clip (T, 17, 3) does to one that turns by yaw (T,) to the left; and
+    that one's poses (T, 4, 4), world_from_camera."""
+    rotation, translation = camera_from_world
+    turns = torch.from_numpy(Rotation.from_euler("z", yaw[:, None].numpy()).as_matrix()).to(clip_m)
+    at = -rotation.T @ translation
+    moves = np.tile(np.eye(4), (len(clip_m), 1, 1))
+    moves[:, :3, :3], moves[:, :3, 3] = (turns @ rotation.T).numpy(), at.numpy()
+    return (clip_m - at) @ turns + at, moves
 
 
 def place_camera(
@@ -164,6 +184,12 @@ def place_camera(
             pitch = math.atan2(float(centre[2]) - float(points[:, 2].min()) - mount, distance)
     distance = distance if distance_m is None else distance_m
     return rotation, torch.tensor([0.0, 0.0, distance]) - rotation @ centre
+
+
+def _narrowed(camera: Camera) -> Camera:
+    """A camera that sees what the given one sees however it turns."""
+    half_deg = math.degrees(math.atan(camera.width / 2 / camera.fx))
+    return Camera.from_field_of_view((camera.width, camera.height), 2 * (half_deg - _MOST_TURN_DEG))
 
 
 def _distance_to_frame(points: Tensor, camera: Camera) -> float:

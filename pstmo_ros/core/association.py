@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Complexes, Floats, as_complex
+from pstmo_ros.core.types import Complexes, Floats, Move, as_complex
 
 # Standard deviations of COCO's annotators by joint, as a share of the square root of a person's area.
 _COCO_SIGMA = {"hip": 0.107, "knee": 0.087, "ankle": 0.089, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062}
@@ -70,6 +70,12 @@ class Motion:
         """Joints (17, 2) px at a stamp; NaN for those never seen."""
         state = _predicted([self], stamp_ns)[0]
         return state[0, :2] + np.exp(state[0, 2]) * np.stack([self.shape.real, self.shape.imag], -1)
+
+    def turn(self, move: Move) -> None:
+        """Go on in another image."""
+        joints, place = move(self.predict(self.stamp_ns)), move(self.state[0, :2])
+        if np.isfinite(place).all():
+            self.state[0, :2], self.shape = place, as_complex(joints - place) / np.exp(self.state[0, 2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

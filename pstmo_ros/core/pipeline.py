@@ -18,6 +18,7 @@ from pstmo_ros.core.gravity import with_down
 from pstmo_ros.core.normalize import normalize
 from pstmo_ros.core.placement import place
 from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.core.steady import View
 from pstmo_ros.core.tracks import Due, TrackConfig, Tracks
 from pstmo_ros.core.types import Floats, Frame2D, Pose3D
 from pstmo_ros.core.upright import lift_upright
@@ -34,11 +35,15 @@ class LifterConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """What the model needs for everyone who is due: their windows (B, N, 17, 2) in pixels."""
+    """What the model needs for everyone who is due: their windows (B, N, 17, 2) in pixels.
+
+    view: whose pixels they are, where it is known how the camera stands; else its own.
+    """
 
     due: list[Due]
     joints_px: Floats
     size_px: tuple[int, int]
+    view: View | None = None
 
 
 class PoseLifter:
@@ -67,21 +72,22 @@ class PoseLifter:
 
     def step(self, frame: Frame2D, camera: Camera | None = None) -> list[Pose3D]:
         """Take a frame in and give every pose now due: one per person seen, at the stamp of the frame that saw them."""
-        return self.lift(self.observe(frame), camera)
+        return self.lift(self.observe(frame, camera), camera)
 
     def flush(self, size_px: tuple[int, int], camera: Camera | None = None) -> list[Pose3D]:
         """The poses still waiting for their look-ahead, at the end of a recording."""
         return self.lift(self._windows(self.tracks.flush(), size_px), camera)
 
-    def observe(self, frame: Frame2D) -> Windows:
-        """Take a frame in; returns what is now due, ready to be lifted."""
-        return self._windows(self.tracks.observe(frame), frame.size_px)
+    def observe(self, frame: Frame2D, camera: Camera | None = None) -> Windows:
+        """Take a frame in; returns what is now due, ready to be lifted. camera: for frames that say how it stands."""
+        return self._windows(self.tracks.observe(frame, camera), frame.size_px)
 
     def lift(self, windows: Windows, camera: Camera | None = None) -> list[Pose3D]:
         """One forward pass for everyone who is due."""
-        due = windows.due
+        due, view = windows.due, windows.view
         if not due:
             return []
+        camera = view.camera if view else camera
         points = normalize(windows.joints_px, windows.size_px, camera, self.normalization)
         if self.takes_gravity:
             points = with_down(points, camera.down if camera else None)
@@ -89,12 +95,13 @@ class PoseLifter:
         poses, std = out[..., :3], out[..., 3] if out.shape[-1] > 3 else [None] * len(due)
         poses = poses - poses[:, skeleton.ROOT, None]
         roots = self._place(poses, due, camera)
-        return [_finish(*each) for each in zip(due, poses, roots, std, strict=True)]
+        return [_finish(*each, view) for each in zip(due, poses, roots, std, strict=True)]
 
     def _windows(self, due: list[Due], size_px: tuple[int, int]) -> Windows:
         grids = {stamp_ns: self.spec.grid_ns(stamp_ns) for stamp_ns in {d.stamp_ns for d in due}}
         windows = [d.track.history.window(grids[d.stamp_ns]) for d in due]
-        return Windows(due, np.stack(windows) if due else np.empty((0, self.spec.frames, skeleton.J, 2)), size_px)
+        joints_px = np.stack(windows) if due else np.empty((0, self.spec.frames, skeleton.J, 2))
+        return Windows(due, joints_px, size_px, self.tracks.steadier.view)
 
     def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:
         if camera is None:
@@ -102,10 +109,17 @@ class PoseLifter:
         return place(poses, camera.rays(np.stack([d.joints_px for d in due])), np.stack([d.scores for d in due]))
 
 
-def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None) -> Pose3D:
-    """Smooth one person's pose and root, and see how fast the joints move."""
+def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None, view: View | None) -> Pose3D:
+    """Smooth one person's pose and root, and see how fast the joints move; where the camera stands still, if known."""
+    stand = due.stand
+    if view and stand:
+        pose, root = pose @ view.rotation, root @ view.rotation + stand.position_m
     smooth = due.track.smoother(due.stamp_ns, np.vstack([pose, root]))
     pose, root = smooth[:-1], smooth[-1]
-    position = (pose + root).astype(np.float32) if np.isfinite(root).all() else None
+    position: Floats | None = pose + root if np.isfinite(root).all() else None
     velocity = due.track.velocity(due.stamp_ns, pose if position is None else position)
+    if view and stand:
+        pose, velocity = pose @ stand.rotation.T, velocity @ stand.rotation.T
+        position = None if position is None else stand.seen(position)
+    position = None if position is None else position.astype(np.float32)
     return Pose3D(due.person_id, due.stamp_ns, pose.astype(np.float32), position, due.scores, velocity, std)

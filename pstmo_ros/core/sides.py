@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats, as_complex
+from pstmo_ros.core.types import Floats, Move, as_complex
 from pstmo_ros.core.window import Indices
 
 Halves = tuple[bool, bool]  # something about the arms and the legs
@@ -68,6 +68,10 @@ class Sides:
             self._before.append((stamp_ns, joints_px[ORDERS[self._crossed]]))
         before = self._vote(stamp_ns)
         return self._crossed, before
+
+    def turn(self, move: Move) -> None:
+        """Go on in another image."""
+        self._before = deque(((stamp, move(joints)) for stamp, joints in self._before), maxlen=2)
 
     def _moved_far(self, joints_px: Floats, size_px: float) -> bool:
         """Whether a half has moved as far as it would have to for anything to have changed; in most frames none has."""

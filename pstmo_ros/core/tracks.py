@@ -10,9 +10,11 @@ import numpy as np
 
 from pstmo_ros.core import layouts
 from pstmo_ros.core.association import Motion, associate, compare, extent, follow
+from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.sides import ORDERS, Sides
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
-from pstmo_ros.core.types import Floats, Frame2D
+from pstmo_ros.core.steady import Steadier
+from pstmo_ros.core.types import Floats, Frame2D, Move, Stand
 from pstmo_ros.core.velocity import Velocity
 from pstmo_ros.core.window import History, Indices, WindowSpec
 
@@ -65,10 +67,17 @@ class Track:
     velocity: Velocity = field(default_factory=Velocity)
     sides: Sides = field(default_factory=Sides)
 
+    def turn(self, move: Move) -> None:
+        """Go on in another image than the one so far."""
+        self.history.turn(move)
+        self.motion.turn(move)
+        self.sides.turn(move)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Due:
-    """A person whose pose at ``stamp_ns`` can now be given, with that frame's joints (17, 2) px and scores (17,).
+    """A person whose pose at ``stamp_ns`` can now be given, with that frame's joints (17, 2) px and scores (17,), and
+    how the camera stood, where that is known.
 
     Joints are on the sides that they were thought to be on by then; ``Tracks`` alone may still exchange them.
     """
@@ -78,10 +87,14 @@ class Due:
     stamp_ns: int
     joints_px: Floats
     scores: Floats
+    stand: Stand | None = None
 
 
 class Tracks:
-    """Everyone in view. ``observe`` takes frames in; it returns the people whose poses are due, oldest stamp first."""
+    """Everyone in view. ``observe`` takes frames in; it returns the people whose poses are due, oldest stamp first.
+
+    Where frames say how the camera stands, all pixels held are those of ``steadier.view``.
+    """
 
     def __init__(self, spec: WindowSpec, look_ahead_s: float, config: TrackConfig, smoothing: SmoothingConfig) -> None:
         self.config, self.smoothing = config, smoothing
@@ -92,6 +105,7 @@ class Tracks:
         self._stamps: dict[int, set[int]] = {}  # stamp -> ids seen at it, since max_jump_s ago
         self._newest_ns: int | None = None
         self._next_id = 0
+        self.steadier = Steadier()
         self.oddities: list[Oddity] = []  # of the newest frame
         self.rows: dict[int, int] = {}  # of the newest frame: person id -> which of its people that is
 
@@ -110,21 +124,26 @@ class Tracks:
         seen = self._tracks[person_id].motion.stamp_ns == self._newest_ns
         return State.TRACKED if seen else State.OCCLUDED
 
-    def observe(self, frame: Frame2D) -> list[Due]:
-        """Take one frame in; returns who is due now: with no look-ahead, everyone seen in this frame."""
+    def observe(self, frame: Frame2D, camera: Camera | None = None) -> list[Due]:
+        """Take one frame in; returns who is due now: with no look-ahead, everyone seen in this frame.
+
+        camera: for frames that say how it stands.
+        """
         self.oddities, self.rows = [], {}
+        self._move_to(frame.stamp_ns)
+        assert self._newest_ns is not None
+        frame = self._steady(frame, camera)
         joints, scores = layouts.to_model_joints(layouts.get(frame.layout), frame.keypoints_px, frame.scores)
         doubtful = scores < self.config.min_score
         joints[doubtful], scores[doubtful] = np.nan, 0
-        self._move_to(frame.stamp_ns)
-        assert self._newest_ns is not None
 
         sizes_px = extent(joints).tolist()
         for p, track in self._continued(frame, joints, self._present(frame, scores)):
             self.rows[track.person_id] = p
             now = self._settled(track, frame.stamp_ns, joints[p], sizes_px[p])
             track.history.add(frame.stamp_ns, joints[p, now])
-            self._pending.append(Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now]))
+            due = Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now], frame.stand)
+            self._pending.append(due)
         return self._due(self._newest_ns - self._look_ahead_ns)
 
     def flush(self) -> list[Due]:
@@ -137,6 +156,7 @@ class Tracks:
         self._pending.clear()
         self._stamps.clear()
         self._newest_ns = None
+        self.steadier = Steadier()
 
     def reconfigure(self, config: TrackConfig, smoothing: SmoothingConfig) -> None:
         """Go on with other settings; ``max_gap_s`` counts for people who come from now on."""
@@ -144,6 +164,19 @@ class Tracks:
             for track in self._tracks.values():
                 track.smoother = OneEuro(smoothing)
         self.config, self.smoothing = config, smoothing
+
+    def _steady(self, frame: Frame2D, camera: Camera | None) -> Frame2D:
+        """The frame as a camera that does not turn would see it; so is everything held, if need be."""
+        first = self.steadier.view is None
+        frame, move = self.steadier.take(frame, camera)
+        if move is not None:
+            for track in self._tracks.values():
+                track.turn(move)
+                if first:  # what is filtered is in the frame that stands still from now on
+                    track.smoother, track.velocity = OneEuro(self.smoothing), Velocity()
+            for due in self._pending:
+                due.joints_px[:] = move(due.joints_px)
+        return frame
 
     def _due(self, until_ns: int | None) -> list[Due]:
         due = [d for d in self._pending if until_ns is None or d.stamp_ns <= until_ns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,31 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 Complexes = npt.NDArray[np.complexfloating]  # points and turns in the image, x + iy
+Move = Callable[[Floats], Floats]  # points (..., 2) px of one image -> where they are in another
 
 
 def as_complex(points: Floats) -> Complexes:
     """Points (..., 2) as x + iy (...): NaN where either is."""
     return points[..., 0] + 1j * points[..., 1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stand:
+    """How a camera stands in a frame that does not move and whose z points up, such as odom.
+
+    rotation: (3, 3), that frame's axes to the camera's. position_m: (3,) of the camera in that frame.
+    """
+
+    rotation: Floats
+    position_m: Floats
+
+    def seen(self, points_m: Floats) -> Floats:
+        """Points (..., 3) of that frame in the camera's, the inverse of ``placed``."""
+        return (points_m - self.position_m) @ self.rotation.T
+
+    def placed(self, points_m: Floats) -> Floats:
+        """Points (..., 3) of the camera's frame in that one."""
+        return points_m @ self.rotation + self.position_m
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +47,7 @@ class Frame2D:
     keypoints_px: (P, J, 2) float32, x right and y down in pixels; NaN where a joint was not seen.
     scores: (P, J) float32 in [0, 1]; 0 where a joint was not seen.
     person_ids: (P,) int from the detector's tracker, or None when it gives none.
+    stand: how the camera stood; None when nobody knows: as before, or else as if it never moved.
     """
 
     stamp_ns: int
@@ -34,6 +56,7 @@ class Frame2D:
     keypoints_px: Floats
     scores: Floats
     person_ids: tuple[int, ...] | None = None
+    stand: Stand | None = None
 
     def __post_init__(self) -> None:
         p = len(self.keypoints_px)
@@ -56,7 +79,8 @@ class Pose3D:
     root_relative_m: (17, 3) metres, the pelvis at the origin.
     position_m: (17, 3) metres in the camera optical frame, or None when no camera is known.
     scores: (17,) in [0, 1], the detector's confidence in each joint; 0 where the joint was inferred, not seen.
-    velocity_m_s: (17, 3) of ``position_m`` (of ``root_relative_m`` without a camera); NaN at a person's first pose.
+    velocity_m_s: (17, 3) of ``position_m`` (of ``root_relative_m`` without a camera), of a camera whose stand is known
+    over ground, in its axes; NaN at a person's first pose.
     std_m: (17,) metres, how sure the model is of each joint; None from a model that does not say.
     """
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats
+from pstmo_ros.core.types import Floats, Move
 
 Stamps = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
@@ -89,6 +89,10 @@ class History:
     def reorder(self, joints: Indices) -> None:
         """Let every frame held have its joints in the order ``joints`` (17,)."""
         self.joints[:] = self.joints[:, joints]
+
+    def turn(self, move: Move) -> None:
+        """Go on in another image: every frame held is of that one then."""
+        self.joints[:] = move(self.joints)
 
     def window(self, grid_ns: Stamps) -> Floats:
         """Joints (N, 17, 2) float32 at the instants (N,); NaN where a joint is missing."""

@@ -94,9 +94,8 @@ class Lifter(LifecycleNode):
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
             )
             self._outputs = Outputs(self, config, self._keypoints)
-            if config.target_frame or config.gravity_frame:
-                frames = (config.target_frame, config.gravity_frame)
-                self._transforms = Transforms(self, *frames, config.transform_wait_s)
+            if config.frames:
+                self._transforms = Transforms(self, config.frames, config.transform_wait_s)
         except (ValueError, EngineError) as e:
             if self._outputs is not None:
                 self._outputs.close()
@@ -179,7 +178,7 @@ class Lifter(LifecycleNode):
         if camera is None:
             why = self._calibration.why_not
             self._warn(f"{why}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
-        windows = self._lifter.observe(frame)
+        windows = self._lifter.observe(self._standing(frame, header), camera)
         tracks = self._lifter.tracks
         self._outputs.publish_2d(header, frame, tracks)
         for oddity in tracks.oddities:
@@ -195,6 +194,16 @@ class Lifter(LifecycleNode):
         self._diagnostics.people = {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
         if self._worker is not None and (windows.due or self._nobody(tracks.oddities)):
             self._worker.put(Job(header, windows, camera, arrived))
+
+    def _standing(self, frame: Frame2D, header: Header) -> Frame2D:
+        """The frame, and how the camera stood, if a transform is there that knows."""
+        if self._transforms is None or not self._config.odom_frame:
+            return frame
+        try:
+            return replace(frame, stand=self._transforms.stand(header))
+        except NoTransform as e:
+            self._warn(f"the camera is taken to stand as before: {e}", key="odom")
+            return frame
 
     def _nobody(self, oddities: list[Oddity]) -> bool:
         """Whether a frame that makes nothing due is worth an empty message: what it shows is that nobody is there."""
@@ -224,7 +233,7 @@ class Lifter(LifecycleNode):
 
     def _with_down(self, job: Job) -> Camera | None:
         """The camera, and where down is for it, if a model and a transform are there that know of it."""
-        wanted = self._config.gravity_frame and self._lifter.takes_gravity and job.windows.due
+        wanted = self._config.gravity_frame and self._lifter.takes_gravity and job.windows.due and not job.windows.view
         if job.camera is None or self._transforms is None or not wanted:
             return job.camera
         try:

@@ -42,6 +42,7 @@ class NodeConfig:
     max_delay_s: float = 0.1
     target_frame: str = ""
     gravity_frame: str = ""
+    odom_frame: str = ""
     transform_wait_s: float = 0.05
     publish_tf: bool = False
     rep155: bool = False
@@ -65,6 +66,12 @@ class NodeConfig:
     def lifter(self) -> LifterConfig:
         """What the pipeline needs of it."""
         return LifterConfig(self.look_ahead_s, self.tracks, self.smoothing)
+
+    @property
+    def frames(self) -> dict[str, str]:
+        """The parameters that name a frame of tf2's, and which."""
+        frames = {name: getattr(self, name) for name in ("target_frame", "gravity_frame", "odom_frame")}
+        return {name: frame for name, frame in frames.items() if frame}
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,7 @@ ABOUT = {
     "max_delay_s": About("Seconds that a frame may wait for its turn before only the newest is lifted.", 0, 10, True),
     "target_frame": About("Frame of all outputs, by tf2 at each stamp; empty keeps the camera's."),
     "gravity_frame": About("Frame whose z points up, such as base_link: tells the model where down is."),
+    "odom_frame": About("Frame that does not move and whose z points up, such as odom: for cameras that move."),
     "transform_wait_s": About("Seconds to wait for a transform to target_frame.", 0, 1),
     "publish_tf": About("Broadcast body_<id> and its joints on /tf (needs tf2_msgs)."),
     "rep155": About("Publish /humans/bodies/tracked, each body's joint_states and skeleton2d (needs hri_msgs)."),

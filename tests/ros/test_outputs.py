@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
 from pstmo_ros.ros import bodies, messages
 from tests.conftest import record, walker
+from tests.core.test_steady import LEVEL, drive, filmed
 from tests.ros import detections
 from tests.ros.conftest import FRAME, OUTPUTS, arrays, stamps, statuses, values
 from tests.ros.interfaces import NO_COMPILER
@@ -149,10 +151,11 @@ def test_skeleton2d_is_what_the_detector_saw(classes, camera, kind):
 
 
 class Buffer:
-    """Stands in for tf2_ros, which has no wheel: knows one transform, from the second stamp on."""
+    """Stands in for tf2_ros, which has no wheel: knows one transform, from a stamp on, and the camera's way in odom."""
 
     known_from_ns = 0
     asked = 0
+    way: ClassVar[dict[int, np.ndarray]] = {}  # stamp -> odom_from_camera
 
     def __init__(self, node):
         self.srv = node.create_service(GetState, "tf2_frames", lambda *_: None)
@@ -161,11 +164,18 @@ class Buffer:
         type(self).asked += 1
         if time.nanoseconds < self.known_from_ns:
             raise sys.modules["tf2_ros"].TransformException("would require extrapolation into the past")
-        known = {("map", FRAME): CAMERA_TO_MAP, (FRAME, "map"): CAMERA_TO_MAP.inv()}[target, source]
         message = TransformStamped()
-        message.transform.translation.z = 1.0
-        turn = message.transform.rotation
+        known, by = CAMERA_TO_MAP, np.array([0, 0, 1.0])
+        assert source == FRAME
+        if target == "odom":
+            stamp_ns = time.nanoseconds or max(self.way, default=0)
+            if stamp_ns not in self.way:
+                raise sys.modules["tf2_ros"].TransformException("would require extrapolation into the future")
+            message.header.stamp = messages.stamp(stamp_ns)
+            known, by = Rotation.from_matrix(self.way[stamp_ns][:3, :3]), self.way[stamp_ns][:3, 3]
+        turn, way = message.transform.rotation, message.transform.translation
         turn.x, turn.y, turn.z, turn.w = known.as_quat().tolist()
+        way.x, way.y, way.z = by.tolist()
         return message
 
 
@@ -244,6 +254,28 @@ def test_a_gravity_frame_for_a_model_that_takes_none_is_said(graph, bundle, tf2,
     assert "gravity_frame has no effect: model" in capfd.readouterr().err
 
 
+def test_a_camera_that_moves_is_followed_in_odom_frame(graph, aware, camera, tf2, capfd, monkeypatch):
+    """The transform of a frame's stamp may still be missing, the newest one's age must not be great."""
+    moving = filmed([walker(1.0) @ LEVEL.T + (0, 0, 1)], camera, drive(1.0, 30.0, (0.3, -0.5)))
+    way = dict(zip(moving.stamps_ns.tolist(), moving.odom_from_camera, strict=True))
+    monkeypatch.setattr(Buffer, "way", dict(list(way.items())[:20]))
+    graph.start(aware, odom_frame="odom")
+    newest = np.minimum(np.arange(50), 19)
+    taken = dataclasses.replace(moving, odom_from_camera=moving.odom_from_camera[newest])
+    expected = lift(taken, PoseLifter(aware, load_engine(aware, "torch"))).poses_m
+    for t, message in enumerate(graph.lift(moving, range(30))):
+        assert message.header.frame_id == FRAME
+        np.testing.assert_allclose(arrays(message)[1], expected[t], atol=1e-4)
+    unmoved = dataclasses.replace(moving, odom_from_camera=None)
+    assert np.abs(lift(unmoved, PoseLifter(aware, load_engine(aware, "torch"))).poses_m[29] - expected[29]).max() > 0.01
+    assert "odom" not in capfd.readouterr().err
+    graph.lift(moving, range(30, 33))
+    said = (
+        "the camera is taken to stand as before: the newest transform from camera_optical_frame to odom_frame odom is"
+    )
+    assert capfd.readouterr().err.count(said) == 1
+
+
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 def test_several_lifters_have_bodies_of_their_own(graph, bundle, recording, classes):
     tracked = listen(graph, classes("hri_msgs").IdsList, "/left/humans/bodies/tracked")
@@ -261,6 +293,7 @@ def test_several_lifters_have_bodies_of_their_own(graph, bundle, recording, clas
     [
         ({"target_frame": "map"}, "tf2_ros is not installed"),
         ({"gravity_frame": "map"}, "tf2_ros is not installed"),
+        ({"odom_frame": "odom"}, "parameter odom_frame is 'odom', but tf2_ros is not installed"),
         ({"rep155": True}, "ros-$ROS_DISTRO-hri-msgs"),
     ],
 )

@@ -1,4 +1,4 @@
-"""target_frame and gravity_frame with the real tf2_ros, where ROS 2 is installed (it has no wheel: C++ library)."""
+"""The frames of parameters with the real tf2_ros, where ROS 2 is installed (it has no wheel: C++ library)."""
 
 import dataclasses
 import threading
@@ -15,6 +15,7 @@ from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
 from pstmo_ros.ros import messages
 from tests.conftest import record, walker
+from tests.core.test_steady import LEVEL, drive, filmed
 from tests.ros.conftest import FRAME, arrays
 
 tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros comes with a ROS 2 installation, not as a wheel")
@@ -120,6 +121,24 @@ def test_a_recording_that_loops_brings_its_transforms_again(graph, recording, in
             broadcaster.sendTransform(camera_in_map(int(stamp_ns), 1.5))
         graph.spin(0.1)
         graph.lift(moved, range(1, 3))
+
+
+def test_a_camera_that_moves_is_followed(graph, aware, camera):
+    moving = filmed([walker(0.4) @ LEVEL.T + (0, 0, 1)], camera, drive(0.4, 30.0, (0.3, -0.5)))
+    graph.start(aware, odom_frame="odom")
+    broadcaster = tf2_ros.TransformBroadcaster(graph.node)
+    graph.until(broadcaster.pub_tf.get_subscription_count)
+    for stamp_ns, pose in zip(moving.stamps_ns.tolist(), moving.odom_from_camera, strict=True):
+        message = TransformStamped()
+        message.header.stamp, message.header.frame_id, message.child_frame_id = messages.stamp(stamp_ns), "odom", FRAME
+        turn, way = message.transform.rotation, message.transform.translation
+        turn.x, turn.y, turn.z, turn.w = Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()
+        way.x, way.y, way.z = pose[:3, 3].tolist()
+        broadcaster.sendTransform(message)
+    graph.spin(0.5)
+    expected = lift(moving, PoseLifter(aware, load_engine(aware, "torch"))).poses_m
+    for t, message in enumerate(graph.lift(moving, range(20))):
+        np.testing.assert_allclose(arrays(message)[1], expected[t], atol=1e-4)
 
 
 def test_gravity_is_known_as_soon_as_a_transform_is(graph, aware, recording):

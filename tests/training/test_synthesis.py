@@ -9,7 +9,8 @@ import torch
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.camera import Camera
 from training.detector import DetectorConfig
-from training.synthesis import CAMERAS, NO_NOISE, place_camera, synthesize
+from training.mocap import CMU, load_mocap
+from training.synthesis import CAMERAS, NO_NOISE, place_camera, record_clip, synthesize
 
 CAMERA = Camera.from_field_of_view((640, 480), 60)
 # A camera 5 m before the origin, 1 m high, looking along world y: x right, y down, z away.
@@ -94,6 +95,19 @@ def test_a_placed_camera_sees_the_whole_motion_from_above_the_floor(camera, seed
     assert (pixels > 0).all()
     assert (pixels < (camera.width, camera.height)).all()
     assert 0.1 < (-rotation.T @ translation)[2] < 2.5
+
+
+def test_a_camera_that_turns_knows_how_and_sees_the_same_motion():
+    clip = load_mocap(CMU, "val").clip(0)
+    still, turning = (record_clip(load_mocap(CMU, "val"), 0, turning_deg=deg) for deg in (0.0, 15.0))
+    for recording in (still, turning):
+        placed = [f.stand.placed(m[0]) for f, m in zip(recording.frames(), recording.truth_m, strict=True)]
+        np.testing.assert_allclose(placed, clip, atol=1e-4)
+        seen = recording.keypoints[..., 2] > 0
+        assert seen[:, :, layouts.get("coco_17").joints.index("left_hip")].mean() > 0.7
+    headings = np.unwrap(np.arctan2(turning.odom_from_camera[:, 1, 2], turning.odom_from_camera[:, 0, 2]))
+    assert np.degrees(np.ptp(headings)) == pytest.approx(30, abs=1)
+    np.testing.assert_allclose(still.odom_from_camera, still.odom_from_camera[:1].repeat(len(clip), 0), atol=1e-6)
 
 
 def test_a_layout_the_detector_cannot_make_is_refused():

@@ -1,0 +1,145 @@
+"""A camera on a robot that drives and turns, with an engine that knows every pose: all that it sees stands still."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from pstmo_ros.core import skeleton
+from pstmo_ros.core.bundle import load
+from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
+from pstmo_ros.core.types import Stand
+from pstmo_ros.engines import load_engine, model_path
+from tests.conftest import RATE_HZ, record, walker
+
+LEVEL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # odom_from_camera: a camera that looks along x, 1 m up
+
+
+def drive(seconds, degrees_per_s=0.0, metres_per_s=(0.0, 0.0), tilt_deg=0.0):
+    """Poses (T, 4, 4), odom_from_camera, of a camera that turns to the left and moves."""
+    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    poses = np.tile(np.eye(4), (len(t), 1, 1))
+    turns = Rotation.from_euler("z", np.radians(degrees_per_s) * t[:, None]).as_matrix()
+    poses[:, :3, :3] = turns @ Rotation.from_euler("y", tilt_deg, degrees=True).as_matrix() @ LEVEL
+    poses[:, 0, 3], poses[:, 1, 3], poses[:, 2, 3] = metres_per_s[0] * t, metres_per_s[1] * t, 1.0
+    return poses
+
+
+def filmed(people, camera, poses, *options):
+    """What a camera that stands so records of people (T, 17, 3) in odom."""
+    seen = [np.einsum("tji,tkj->tki", p[:, :3, :3], x - p[:, None, :3, 3]) for x in people for p in [poses]]
+    return dataclasses.replace(record(seen, camera, *options), odom_from_camera=poses)
+
+
+def standing(seconds, x=5.0, y=0.0):
+    """Somebody who stands still, in odom."""
+    pose = walker(0.1)[0]
+    body = (pose - pose[skeleton.ROOT]) @ LEVEL.T + (x, y, 0.9)
+    return np.tile(body, (round(seconds * RATE_HZ), 1, 1))
+
+
+def knowing(bundle, config, people):
+    """A lifter whose engine knows the pose that everybody keeps, in the axes that it is asked in."""
+    pose = people[0][0] - people[0][0, skeleton.ROOT]
+
+    def engine(windows):
+        view = lifter.tracks.steadier.view
+        return np.tile(pose @ (view.rotation.T if view else LEVEL), (len(windows), 1, 1))
+
+    lifter = PoseLifter(bundle, engine, config)
+    return lifter
+
+
+@pytest.mark.parametrize("look_ahead_s", [0.0, 0.2])
+def test_somebody_who_stands_still_does_so_while_the_robot_drives_and_turns(bundle, camera, look_ahead_s):
+    people = [standing(3.0, 6.0, 0.0), standing(3.0, 7.0, 1.5)]
+    recording = filmed(people, camera, drive(3.0, 25.0, (0.8, -1.2), tilt_deg=10))
+    bundle = bundle.at(look_ahead_s)
+    lifter = knowing(bundle, LifterConfig(look_ahead_s), people)
+    stands = {f.stamp_ns: f.stand for f in recording.frames()}
+    truths = dict(zip(recording.stamps_ns.tolist(), recording.truth_m, strict=True))
+    lifted = [p for f in recording.frames() for p in lifter.step(f, camera)]
+    lifted += lifter.flush(recording.size_px, camera)
+    assert len(lifted) == 2 * len(stands)
+    for pose in lifted:
+        np.testing.assert_allclose(pose.position_m, truths[pose.stamp_ns][pose.person_id - 1], atol=2e-3)
+        np.testing.assert_allclose(
+            stands[pose.stamp_ns].placed(pose.position_m), people[pose.person_id - 1][0], atol=2e-3
+        )
+    speeds = np.linalg.norm([p.velocity_m_s for p in lifted if np.isfinite(p.velocity_m_s).all()], axis=-1)
+    assert speeds.max() < 0.05, "over ground"
+
+
+def test_without_odometry_the_filter_takes_the_robots_movement_for_the_persons(bundle, camera):
+    people = [standing(3.0, 6.0)]
+    recording = dataclasses.replace(filmed(people, camera, drive(3.0, 0.0, (0.8, -1.2))), odom_from_camera=None)
+    lifter = knowing(bundle, LifterConfig(), people)
+    for frame in recording.frames():
+        (pose,) = lifter.step(frame, camera)
+    assert np.linalg.norm(pose.position_m - recording.truth_m[-1, 0], axis=-1).min() > 0.01, "it lags behind"
+    assert np.linalg.norm(pose.velocity_m_s, axis=-1).min() > 1
+
+
+@pytest.mark.parametrize(("degrees_per_s", "off_m", "most_off_m"), [(5.0, 1e-5, 1e-4), (-25.0, 6e-3, 0.03)])
+def test_windows_of_a_camera_that_turns_are_those_of_one_that_does_not(camera, degrees_per_s, off_m, most_off_m):
+    """Hidden joints, whose gaps are bridged, and a lens that distorts included. A camera that turns far has views one
+    after the other, which people stand a little differently in."""
+    walk = walker(2.0) @ LEVEL.T + (0, 0, 1.0)
+    model = load(model_path("small")).at(0.0)
+    engine = load_engine(model, "torch")
+    lifted = []
+    for turn in (0.0, degrees_per_s):
+        recording = filmed([walk], camera, drive(2.0, turn))
+        recording.keypoints[30:40, 0, skeleton.index("left_wrist")] = np.nan
+        recording.keypoints[-5:, 0, skeleton.index("right_ankle")] = np.nan
+        lifter = PoseLifter(model, engine)
+        poses = [lifter.step(frame, camera)[0] for frame in recording.frames()]
+        lifted.append([f.stand.placed(p.position_m) for f, p in zip(recording.frames(), poses, strict=True)])
+    apart = np.linalg.norm(np.subtract(*lifted), axis=-1)
+    assert apart.mean() < off_m
+    assert apart.max() < most_off_m
+
+
+def test_people_keep_their_ids_while_a_slow_detectors_camera_turns_fast(bundle, camera):
+    people = [standing(3.0, 6.0, y) for y in (-0.8, 0.0, 0.8)]
+    slow = slice(None, None, 8)
+    recording = filmed([p[slow] for p in people], camera, drive(3.0, 90.0)[slow], RATE_HZ / 8, False)
+
+    def ids(recording):
+        lifter = knowing(bundle, LifterConfig(), people)
+        return [[p.person_id for p in lifter.step(f, camera)] for f in recording.frames()][:4]
+
+    assert ids(recording) == [[0, 1, 2]] * 4
+    assert ids(dataclasses.replace(recording, odom_from_camera=None)) != [[0, 1, 2]] * 4
+
+
+def test_odometry_that_comes_late_or_stops_moves_nobody(bundle, camera):
+    people = [standing(3.0)]
+    recording = filmed(people, camera, drive(3.0))
+    lifter = knowing(bundle, LifterConfig(), people)
+    for t, frame in enumerate(recording.frames()):
+        if not 20 <= t < 40:
+            frame = dataclasses.replace(frame, stand=None)
+        (pose,) = lifter.step(frame, camera)
+        assert pose.person_id == 1
+        np.testing.assert_allclose(pose.position_m, recording.truth_m[t, 0], atol=2e-3)
+    lifter.tracks.clear()
+    assert lifter.tracks.steadier.view is None, "who starts anew knows nothing of how the camera stood"
+
+
+def test_without_intrinsics_how_the_camera_stands_changes_nothing(bundle, camera):
+    recording = filmed([walker(1.0) @ LEVEL.T + (0, 0, 1.0)], camera, drive(1.0, 10.0))
+    engine = load_engine(bundle, "torch")
+    knows, not_so = PoseLifter(bundle, engine), PoseLifter(bundle, engine)
+    for frame in recording.frames():
+        (one,) = knows.step(frame, None)
+        (other,) = not_so.step(dataclasses.replace(frame, stand=None), None)
+        np.testing.assert_array_equal(one.root_relative_m, other.root_relative_m)
+
+
+def test_a_stand_takes_points_there_and_back():
+    turn = Rotation.from_euler("xyz", [-100, 5, -90], degrees=True).as_matrix()
+    stand, points = Stand(turn, np.array([1.0, 2, 3])), np.random.default_rng(0).normal(size=(4, 17, 3))
+    np.testing.assert_allclose(stand.seen(stand.placed(points)), points, atol=1e-12)
+    np.testing.assert_allclose(stand.placed(np.zeros(3)), [1, 2, 3])
