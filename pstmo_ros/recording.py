@@ -17,6 +17,7 @@ from pstmo_ros.core.types import Floats, Frame2D, Stand
 
 SAMPLE = Path(__file__).parent / "samples" / "two_people.npz"  # two people, 12 s, with the truth
 CAMERA_FRAME = "camera_optical_frame"  # where a recording does not say
+ODOM_FRAME = "odom"  # what a camera that moves moves in
 _FIELDS = {
     "keypoints": "(T, P, J, 3) pixels and score",
     "stamps_ns": "(T,) integer nanoseconds",
@@ -34,7 +35,8 @@ class Recording:
     camera: None when the recording has no camera_matrix.
     truth_m: (T, P, 17, 3) metres in the camera frame where it is known (samples), else None.
     frame_id: of the camera's optical frame.
-    odom_from_camera: (T, 4, 4), of a camera that moves: its pose, metres, in a frame that does not and has z up.
+    odom_from_camera: (T, 4, 4), of a camera that moves: its pose, metres, in a frame that does not and has z up;
+    NaN in frames where nobody knows.
     """
 
     keypoints: Floats
@@ -53,10 +55,13 @@ class Recording:
             xy, scores = self.keypoints[t, ..., :2], np.nan_to_num(self.keypoints[t, ..., 2])
             there = np.flatnonzero((np.isfinite(xy).all(-1) & (scores > 0)).any(-1))
             ids = None if self.person_ids is None else tuple(int(i) for i in self.person_ids[t, there])
-            stand = None
-            if self.odom_from_camera is not None:
-                stand = Stand(self.odom_from_camera[t, :3, :3].T, self.odom_from_camera[t, :3, 3])
-            yield Frame2D(int(stamp), self.size_px, self.layout, xy[there], scores[there], ids, stand)
+            yield Frame2D(int(stamp), self.size_px, self.layout, xy[there], scores[there], ids, self.stand(t))
+
+    def stand(self, t: int) -> Stand | None:
+        """How the camera stood in a frame; None where nobody knows."""
+        if self.odom_from_camera is None or not np.isfinite(self.odom_from_camera[t]).all():
+            return None
+        return Stand(self.odom_from_camera[t, :3, :3].T, self.odom_from_camera[t, :3, 3])
 
     def repeated(self, times: int) -> Recording:
         """The recording played ``times`` times over, by new people each time."""
@@ -159,8 +164,10 @@ def load_recording(path: str | Path) -> Recording:
         raise ValueError(
             f"recording field 'odom_from_camera' has shape {moves.shape}; give {(len(keypoints), 4, 4)}, a pose a frame"
         )
-    if moves is not None and not np.allclose(moves[:, :3, :3] @ moves[:, :3, :3].mT, np.eye(3), atol=1e-3):
-        raise ValueError("recording field 'odom_from_camera' has rotations that are none; give orthonormal axes")
+    if moves is not None:
+        turns = moves[np.isfinite(moves).all((1, 2)), :3, :3]
+        if not np.allclose(turns @ turns.swapaxes(1, 2), np.eye(3), atol=1e-3):
+            raise ValueError("recording field 'odom_from_camera' has rotations that are none; give orthonormal axes")
     camera = None
     if "camera_matrix" in data:
         camera = Camera.from_matrix(

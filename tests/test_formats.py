@@ -9,17 +9,21 @@ import sys
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores, get_typestore
 
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.formats import Source, read
+from pstmo_ros.formats.bag_tf import TF_MESSAGE, Links, message
 from pstmo_ros.formats.bvh import write_bvh
-from pstmo_ros.formats.rosbag import write_bag
+from pstmo_ros.formats.rosbag import _header, write_bag
 from pstmo_ros.lift import lift, writer
 from pstmo_ros.recording import Recording, save_recording
 from tests.conftest import record, walker
+from tests.core.test_steady import drive
 from training.motion.bvh import read_bvh
 
 RATE_HZ = 50.0
@@ -172,6 +176,47 @@ def test_a_bag_keeps_a_fisheye_camera(tmp_path, recording, lifted):
     fisheye = Camera(1280, 720, 600.0, 600.0, 640.0, 355.0, (0.01, -0.002, 0.0005, 0.0), "equidistant")
     writer("bag")(tmp_path / "bag", dataclasses.replace(recording, camera=fisheye), lifted)
     assert read(tmp_path / "bag", Source(layout="h36m_17")).camera == fisheye
+
+
+def test_a_bag_keeps_how_a_camera_moved(tmp_path, recording, lifted):
+    moves = drive(0.5, 30.0, (0.3, -0.5))
+    moves[20] = np.nan
+    writer("bag")(tmp_path / "bag", dataclasses.replace(recording, odom_from_camera=moves), lifted)
+    back = read(tmp_path / "bag", Source(layout="h36m_17", odom_frame="odom"))
+    known = np.arange(25) != 20
+    np.testing.assert_allclose(back.odom_from_camera[known], moves[known], atol=1e-6)
+    np.testing.assert_allclose(back.odom_from_camera[20], (moves[19] + moves[21]) / 2, atol=1e-3)
+    assert read(tmp_path / "bag", Source(layout="h36m_17")).odom_from_camera is None
+    with pytest.raises(ValueError, match="no transforms from 'left_eye' to 'map'; frames: left_eye, odom"):
+        read(tmp_path / "bag", Source(layout="h36m_17", odom_frame="map"))
+
+
+def test_transforms_of_a_bag_are_joined_as_tf2_joins_them(tmp_path, recording, lifted):
+    """odom and the camera below map and base_link; a link that ends early, and one that never changes."""
+    writer("bag")(tmp_path / "bag", recording, lifted)
+    store = get_typestore(Stores.ROS2_JAZZY)
+    stamps, base = recording.stamps_ns, drive(0.5, 40.0, (1.0, 0.0))
+    mount, drift = drive(0.02, tilt_deg=20)[0], drive(0.5, 5.0)
+
+    def links():
+        for t, stamp in enumerate(stamps.tolist()):
+            if t < 10:
+                yield "/tf", stamp, "odom", "base_link", base[t]
+            yield "/tf", stamp, "map", "odom", drift[t]
+        yield "/tf_static", 0, "base_link", "left_eye", mount
+
+    with Writer(tmp_path / "tf", version=9) as bag:
+        to = {topic: bag.add_connection(topic, TF_MESSAGE, typestore=store) for topic in ("/tf", "/tf_static")}
+        for topic, stamp, parent, child, pose in links():
+            said = message(store, _header(store, stamp, parent), child, pose)
+            bag.write(to[topic], stamp, store.serialize_cdr(said, TF_MESSAGE))
+    with AnyReader([tmp_path / "tf"], default_typestore=store) as bag:
+        known = Links(bag)
+    got = known.poses("odom", "left_eye", stamps)
+    np.testing.assert_allclose(got[:10], base[:10] @ mount, atol=1e-6)
+    np.testing.assert_allclose(got[10:19], np.tile(base[9] @ mount, (9, 1, 1)), atol=1e-6)
+    assert np.isnan(got[20:]).all(), "0.2 s later nobody knows"
+    np.testing.assert_allclose(known.poses("map", "odom", stamps), drift, atol=1e-6)
 
 
 def test_a_topic_that_is_not_in_the_bag_is_named(tmp_path, recording, lifted):

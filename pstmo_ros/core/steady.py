@@ -15,6 +15,7 @@ import numpy as np
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats, Frame2D, Move, Stand
 
+OLDEST_S = 0.2  # how far away in time what is known of a camera's stand may be
 _AHEAD = 0.1  # cosine of the angle to the optical axis; beyond, nothing has a place in an image
 _FAR = math.radians(15)  # a camera that has turned so far from the view needs another, that people stay in front of
 

@@ -16,7 +16,7 @@ class Source:
     rate_hz: frames per second, and size_px: the image's (width, height), for detectors' JSON; size_px also for bags
     without camera_info. layout: the keypoint order where a file leaves it open; empty takes it from the number of
     joints. keypoints, camera_info: topics in a bag; empty takes the only one of its kind. form: YAML file for messages
-    that are not known.
+    that are not known. odom_frame: in a bag, the frame of /tf that does not move, for cameras that do.
     """
 
     rate_hz: float = 0.0
@@ -25,6 +25,7 @@ class Source:
     keypoints: str = ""
     camera_info: str = ""
     form: str = ""
+    odom_frame: str = ""
 
 
 def read(path: str | Path, source: Source | None = None) -> Recording:
@@ -51,9 +52,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", default="", help="keypoint order, where the file leaves it open")
     parser.add_argument("--keypoints", default="", metavar="TOPIC", help="in a bag")
     parser.add_argument("--camera-info", default="", metavar="TOPIC", help="in a bag")
+    parser.add_argument("--odom-frame", default="", metavar="FRAME", help="in a bag: of /tf, for cameras that move")
     parser.add_argument("--form", default="", metavar="YAML", help="describes messages of other types")
 
 
 def source_from(args: argparse.Namespace) -> Source:
     """The options that ``add_source_options`` added."""
-    return Source(args.rate, (args.size[0], args.size[1]), args.layout, args.keypoints, args.camera_info, args.form)
+    size_px = (args.size[0], args.size[1])
+    return Source(args.rate, size_px, args.layout, args.keypoints, args.camera_info, args.form, args.odom_frame)

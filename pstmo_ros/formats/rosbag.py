@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,8 @@ from pstmo_ros.adapters.point_cloud import KEYPOINT, ROOT_RELATIVE, SKELETON_POI
 from pstmo_ros.core import layouts
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Frame2D
-from pstmo_ros.formats import Source
-from pstmo_ros.recording import CAMERA_FRAME, Lifted, Recording, from_frames
+from pstmo_ros.formats import Source, bag_tf
+from pstmo_ros.recording import CAMERA_FRAME, ODOM_FRAME, Lifted, Recording, from_frames
 
 SKELETONS, KEYPOINTS, CAMERA_INFO = "/lifter/skeletons", "/keypoints", "/camera_info"
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -60,7 +61,14 @@ def _read(path: Path, bag: Any, source: Source) -> Recording:
         raise ValueError(f"{path}, {topic}: {e}") from None
     if not frames:
         raise ValueError(f"{path}: {topic} has no messages")
-    return from_frames(sorted(frames, key=lambda f: f.stamp_ns), camera, frame_id)
+    recording = from_frames(sorted(frames, key=lambda f: f.stamp_ns), camera, frame_id)
+    if not source.odom_frame:
+        return recording
+    try:
+        moves = bag_tf.Links(bag).poses(source.odom_frame, frame_id, recording.stamps_ns)
+    except ValueError as e:
+        raise ValueError(f"{path}, {bag_tf.TF}: {e}") from None
+    return dataclasses.replace(recording, odom_from_camera=moves)
 
 
 def _frames(
@@ -139,6 +147,8 @@ def _write(bag: Any, recording: Recording, lifted: Lifted) -> None:
     to = {topic: bag.add_connection(topic, cloud, typestore=store) for topic in (KEYPOINTS, SKELETONS)}
     if camera is not None:
         to[CAMERA_INFO] = bag.add_connection(CAMERA_INFO, _CAMERA_INFO, typestore=store)
+    if recording.odom_from_camera is not None:
+        to[bag_tf.TF] = bag.add_connection(bag_tf.TF, bag_tf.TF_MESSAGE, typestore=store)
     for t, stamp in enumerate(recording.stamps_ns.tolist()):
         header = _header(store, stamp, frame_id)
         messages = {
@@ -147,6 +157,8 @@ def _write(bag: Any, recording: Recording, lifted: Lifted) -> None:
         }
         if camera is not None:
             messages[CAMERA_INFO] = _camera_info(store, header, camera)
+        if recording.odom_from_camera is not None and np.isfinite(pose := recording.odom_from_camera[t]).all():
+            messages[bag_tf.TF] = bag_tf.message(store, _header(store, stamp, ODOM_FRAME), frame_id, pose)
         for topic, message in messages.items():
             bag.write(to[topic], stamp, store.serialize_cdr(message, to[topic].msgtype))
 

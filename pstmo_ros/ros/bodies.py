@@ -60,11 +60,11 @@ def transforms(header: Header, poses: Sequence[Pose3D], frames: Floats) -> list[
     out = []
     for pose, axes, at in zip(poses, frames, positions_m(poses), strict=True):
         suffix, root = body_id(pose.person_id), axes[skeleton.ROOT]
-        out.append(_transform(header, f"body_{suffix}", at[skeleton.ROOT], quaternions(root)))
+        out.append(transform(header, f"body_{suffix}", at[skeleton.ROOT], quaternions(root)))
         below = Header(stamp=header.stamp, frame_id=f"body_{suffix}")
         offsets, turns = (at - at[skeleton.ROOT]) @ root, quaternions(root.T @ axes)
         out += [
-            _transform(below, f"{name}_{suffix}", offsets[j], turns[j])
+            transform(below, f"{name}_{suffix}", offsets[j], turns[j])
             for j, name in enumerate(skeleton.JOINTS)
             if j != skeleton.ROOT
         ]
@@ -86,7 +86,8 @@ def closest(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
     return cloud(header, point)
 
 
-def _transform(header: Header, child: str, at: Floats, quaternion: Floats) -> TransformStamped:
+def transform(header: Header, child: str, at: Floats, quaternion: Floats) -> TransformStamped:
+    """Where a frame is in the header's: at (3,) m, quaternion (4,) x y z w."""
     message: Any = TransformStamped(header=header, child_frame_id=child)
     to, turn = message.transform.translation, message.transform.rotation
     to.x, to.y, to.z = at.tolist()

@@ -22,7 +22,7 @@ from pstmo_ros.ros.parameters import NodeConfig
 
 QOS = QoSProfile(depth=10)
 TF_QOS = QoSProfile(depth=100)  # tf2's own
-_SOURCE = "apt install ros-$ROS_DISTRO-{}"
+TF, TF_SOURCE = "tf2_msgs/msg/TFMessage", "apt install ros-$ROS_DISTRO-tf2-msgs"
 Poses = Sequence[Pose3D]
 Make = Callable[[Header, Poses, Callable[[], Floats]], Any]
 Move = Callable[[Header, Poses], tuple[Header, Poses]]
@@ -36,7 +36,7 @@ class Outputs:
 
         ValueError names the package that a wanted output lacks.
         """
-        tf = message_class("tf2_msgs/msg/TFMessage", _SOURCE.format("tf2-msgs")) if config.publish_tf else None
+        tf = message_class(TF, TF_SOURCE) if config.publish_tf else None
         self._node = node
         self.markers = messages.SkeletonMarkers(config.marker_lifetime_s)
         self._rep155 = _Rep155(node, config.rep155_namespace, keypoints) if config.rep155 else None

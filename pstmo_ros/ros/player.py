@@ -17,9 +17,13 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
+from pstmo_ros.core.orientation import quaternions
 from pstmo_ros.formats import Source, read
-from pstmo_ros.recording import SAMPLE
+from pstmo_ros.recording import ODOM_FRAME, SAMPLE
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.bodies import transform
+from pstmo_ros.ros.inputs import message_class
+from pstmo_ros.ros.outputs import TF, TF_QOS, TF_SOURCE
 from pstmo_ros.ros.parameters import About, Parameters
 from pstmo_ros.ros.spin import end_in_peace, interrupt_once
 
@@ -43,6 +47,7 @@ class PlayerConfig:
     keypoints_topic: str = ""
     camera_info_topic: str = ""
     keypoints_form: str = ""
+    odom_frame: str = ""
     frame_id: str = ""
     stamps: str = "now"
     publish_camera_info: bool = True
@@ -64,6 +69,7 @@ ABOUT = {
     "keypoints_topic": About("In a bag: topic of the keypoints; empty takes the only one."),
     "camera_info_topic": About("In a bag: topic of camera_info; empty takes the only one."),
     "keypoints_form": About("YAML file that describes the messages in a bag, see config/adapters."),
+    "odom_frame": About("In a bag: frame of /tf that does not move, for cameras that do."),
     "frame_id": About("frame_id of the messages, the camera's optical frame; empty takes the recording's."),
     "stamps": About("Stamps of the messages: now (the time of playing) or recorded."),
     "publish_camera_info": About("Also send camera_info when the recording has a camera."),
@@ -80,12 +86,21 @@ class Player(Node):
         c = self.config
         self.recording = read(
             c.file,
-            Source(c.source_rate_hz, c.image_size, c.layout, c.keypoints_topic, c.camera_info_topic, c.keypoints_form),
+            Source(
+                *(c.source_rate_hz, c.image_size, c.layout, c.keypoints_topic, c.camera_info_topic, c.keypoints_form),
+                c.odom_frame,
+            ),
         )
         self._camera = self.recording.camera if self.config.publish_camera_info else None
         qos = QoSProfile(depth=50)
         self._keypoints = self.create_publisher(PointCloud2, "keypoints", qos)
         self._camera_info = self.create_publisher(CameraInfo, "camera_info", qos)
+        self._tf: Any = None
+        if self.recording.odom_from_camera is not None:
+            try:
+                self._tf = self.create_publisher(message_class(TF, TF_SOURCE), "/tf", TF_QOS)
+            except ValueError as e:
+                self.get_logger().warning(f"how the camera moves is not sent: {e}")
 
     def play(self) -> None:
         """Play to the end, or for ever."""
@@ -121,6 +136,10 @@ class Player(Node):
         header = Header(stamp=messages.stamp(stamp_ns), frame_id=self.config.frame_id or self.recording.frame_id)
         if self._camera:
             self._camera_info.publish(messages.camera_info(header, self._camera))
+        if self._tf and (stand := self.recording.stand(t)):
+            odom = Header(stamp=header.stamp, frame_id=self.config.odom_frame or ODOM_FRAME)
+            moved = transform(odom, header.frame_id, stand.position_m, quaternions(stand.rotation.T))
+            self._tf.publish(self._tf.msg_type(transforms=[moved]))
         ids = None if self.recording.person_ids is None else self.recording.person_ids[t]
         self._keypoints.publish(messages.keypoints(header, self.recording.keypoints[t], ids))
 

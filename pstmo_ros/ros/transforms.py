@@ -12,9 +12,8 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
+from pstmo_ros.core.steady import OLDEST_S
 from pstmo_ros.core.types import Floats, Pose3D, Stand
-
-_OLDEST_S = 0.2  # a transform from before that does not say how the camera stands
 
 
 class NoTransform(RuntimeError):
@@ -65,7 +64,7 @@ class Transforms:
             position, rotation, _ = self._look_up("odom_frame", header.frame_id, at, Duration())
         except NoTransform:
             position, rotation, found = self._look_up("odom_frame", header.frame_id, Time(), Duration())
-            if (old := abs((at - found).nanoseconds) * 1e-9) > _OLDEST_S:
+            if (old := abs((at - found).nanoseconds) * 1e-9) > OLDEST_S:
                 frame = self._frames["odom_frame"]
                 raise NoTransform(
                     f"the newest transform from {header.frame_id} to odom_frame {frame} is {old:.1f} s away"

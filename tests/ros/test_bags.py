@@ -2,19 +2,26 @@
 
 import numpy as np
 import pytest
+from rclpy.parameter import Parameter
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from scipy.spatial.transform import Rotation
 
+from pstmo_ros.adapters import stamp_ns
 from pstmo_ros.adapters.detectors import DETECTORS, HRI_BODY, HRI_IDS
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.formats import Source, read
 from pstmo_ros.lift import lift
+from pstmo_ros.recording import save_recording
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.player import Player
+from tests.conftest import walker
+from tests.core.test_steady import LEVEL, drive, filmed
 from tests.ros import detections
-from tests.ros.conftest import arrays, run_module
+from tests.ros.conftest import FRAME, arrays, run_module
 from tests.ros.detections import scene
-from tests.ros.interfaces import FIXTURES
+from tests.ros.interfaces import FIXTURES, NO_COMPILER
 from tests.ros.test_detectors import PACKAGES, frame_of
 
 EXAMPLE = FIXTURES.parents[2] / "config" / "adapters" / "example.yaml"
@@ -93,6 +100,26 @@ def test_a_bag_of_each_detector_is_what_it_saw(classes, store, recording, tmp_pa
         assert (frame.layout, frame.person_ids) == (expected.layout, expected.person_ids)
         np.testing.assert_allclose(frame.keypoints_px, expected.keypoints_px, rtol=1e-6)
         np.testing.assert_allclose(frame.scores, expected.scores, rtol=1e-6)
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_how_a_camera_moved_is_played_as_transforms(graph, classes, camera, tmp_path):
+    moving = filmed([walker(0.2) @ LEVEL.T + (0, 0, 1)], camera, drive(0.2, 30.0, (0.3, -0.5)))
+    save_recording(tmp_path / "moving.npz", moving)
+    got = []
+    graph.node.create_subscription(classes("tf2_msgs").TFMessage, "/tf", lambda m: got.extend(m.transforms), 100)
+    given = {"file": str(tmp_path / "moving.npz"), "stamps": "recorded", "wait_for_subscriber": False}
+    player = Player(parameter_overrides=[Parameter(name, value=value) for name, value in given.items()])
+    graph.until(lambda: player.count_subscribers("/tf"))
+    player.play()
+    graph.until(lambda: len(got) == 10)
+    for sent, pose, stamp in zip(got, moving.odom_from_camera, moving.stamps_ns, strict=True):
+        assert (sent.header.frame_id, sent.child_frame_id, stamp_ns(sent.header)) == ("odom", FRAME, stamp)
+        by, turn = sent.transform.translation, sent.transform.rotation
+        np.testing.assert_allclose([by.x, by.y, by.z], pose[:3, 3], atol=1e-9)
+        turned = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix()
+        np.testing.assert_allclose(turned, pose[:3, :3], atol=1e-9)
+    player.destroy_node()
 
 
 @pytest.mark.participants
