@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -65,7 +65,7 @@ class Lifter(LifecycleNode):
         self._camera_info: Any = None  # subscription, while active
         self._worker: Worker[Job] | None = None  # while active
         self._outputs: Outputs | None = None  # while configured
-        self._transforms: Transforms | None = None  # while configured, where a parameter names a frame
+        self._transforms: Transforms | None = None  # while configured
         self.add_on_set_parameters_callback(self._may_set)
         self.add_post_set_parameters_callback(self._was_set)
 
@@ -94,8 +94,7 @@ class Lifter(LifecycleNode):
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
             )
             self._outputs = Outputs(self, config, self._keypoints)
-            if config.frames:
-                self._transforms = Transforms(self, config.frames, config.transform_wait_s)
+            self._transforms = Transforms(self, config.frames, config.transform_wait_s, self._warn)
         except (ValueError, EngineError) as e:
             if self._outputs is not None:
                 self._outputs.close()
@@ -178,7 +177,7 @@ class Lifter(LifecycleNode):
         if camera is None:
             why = self._calibration.why_not
             self._warn(f"{why}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
-        windows = self._lifter.observe(self._standing(frame, header), camera)
+        windows = self._lifter.observe(self._transforms.standing(frame, header), camera)
         tracks = self._lifter.tracks
         self._outputs.publish_2d(header, frame, tracks)
         for oddity in tracks.oddities:
@@ -186,7 +185,7 @@ class Lifter(LifecycleNode):
             self._warn(oddity.value, each=oddity in JUMPS)
         if any(o in JUMPS for o in tracks.oddities):
             self._calibration.forget_clock()
-            if self._transforms and Oddity.WENT_BACK in tracks.oddities:
+            if Oddity.WENT_BACK in tracks.oddities:
                 self._transforms.forget()
         elif apart := self._calibration.clocks_apart(frame.stamp_ns * 1e-9, arrived):
             self._warn(apart, key="clocks")
@@ -195,16 +194,6 @@ class Lifter(LifecycleNode):
         if self._worker is not None and (windows.due or self._nobody(tracks.oddities)):
             self._worker.put(Job(header, windows, camera, arrived))
 
-    def _standing(self, frame: Frame2D, header: Header) -> Frame2D:
-        """The frame, and how the camera stood, if a transform is there that knows."""
-        if self._transforms is None or not self._config.odom_frame:
-            return frame
-        try:
-            return replace(frame, stand=self._transforms.stand(header))
-        except NoTransform as e:
-            self._warn(f"the camera is taken to stand as before: {e}", key="odom")
-            return frame
-
     def _nobody(self, oddities: list[Oddity]) -> bool:
         """Whether a frame that makes nothing due is worth an empty message: what it shows is that nobody is there."""
         return not self._config.look_ahead_s and Oddity.DUPLICATE not in oddities
@@ -212,8 +201,9 @@ class Lifter(LifecycleNode):
     def _lift(self, job: Job) -> None:
         """The worker's part: lift, and publish in the order of stamps."""
         try:
-            known = job.camera is not None
-            camera = self._with_down(job)
+            camera, known = job.camera, job.camera is not None
+            if camera is not None and job.windows.due and self._lifter.takes_gravity and not job.windows.view:
+                camera = self._transforms.upright(camera, job.header)
             poses = [p for p in self._lifter.lift(job.windows, camera) if not known or p.position_m is not None]
             frame_id = job.header.frame_id + ("" if known else ROOT_RELATIVE)
             if not poses and not self._config.look_ahead_s:
@@ -231,20 +221,8 @@ class Lifter(LifecycleNode):
                 )
         self._say_if_slow()
 
-    def _with_down(self, job: Job) -> Camera | None:
-        """The camera, and where down is for it, if a model and a transform are there that know of it."""
-        wanted = self._config.gravity_frame and self._lifter.takes_gravity and job.windows.due and not job.windows.view
-        if job.camera is None or self._transforms is None or not wanted:
-            return job.camera
-        try:
-            return replace(job.camera, down=self._transforms.down(job.header.frame_id))
-        except NoTransform as e:
-            self._warn(f"poses are lifted without knowing where down is: {e}", key="gravity")
-            return job.camera
-
     def _publish(self, header: Header, poses: list[Pose3D]) -> None:
-        moves = self._config.target_frame and not header.frame_id.endswith(ROOT_RELATIVE)
-        self._outputs.publish(header, poses, self._transforms.move if self._transforms and moves else None)
+        self._outputs.publish(header, poses, None if header.frame_id.endswith(ROOT_RELATIVE) else self._transforms.move)
 
     def _say_if_slow(self) -> None:
         worker = self._worker
@@ -295,8 +273,7 @@ class Lifter(LifecycleNode):
         if self._outputs is not None:
             self._outputs.close()
             self._diagnostics.close()
-            if self._transforms:
-                self._transforms.close()
+            self._transforms.close()
         self._outputs = self._lifter = self._keypoints = self._transforms = None
 
 

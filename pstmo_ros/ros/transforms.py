@@ -1,9 +1,9 @@
-"""What tf2 knows: poses in another frame than the camera's, where down is for the camera, and how it stands."""
+"""What follows from tf2: poses in another frame than the camera's, where down is for the camera, and how it stands."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
+from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.steady import OLDEST_S
-from pstmo_ros.core.types import Floats, Pose3D, Stand
+from pstmo_ros.core.types import Floats, Frame2D, Pose3D, Stand
 
 
 class NoTransform(RuntimeError):
@@ -21,10 +22,17 @@ class NoTransform(RuntimeError):
 
 
 class Transforms:
-    """A node's buffer of transforms, and the questions that it is asked, each about the frame of one parameter."""
+    """A node's buffer of transforms, and what follows from them, each by the frame that one parameter names."""
 
-    def __init__(self, node: Any, frames: Mapping[str, str], wait_s: float) -> None:
-        """frames: of the parameters that name one. ValueError where tf2_ros is not installed."""
+    def __init__(self, node: Any, frames: Mapping[str, str], wait_s: float, warn: Callable[[str, str], None]) -> None:
+        """frames: of the parameters that name one; without any, nothing follows. warn: text, and what it is about.
+
+        ValueError where tf2_ros is needed and not installed.
+        """
+        self._node, self._frames, self._wait, self._warn = node, frames, Duration(nanoseconds=int(wait_s * 1e9)), warn
+        self._buffer: Any = None
+        if not frames:
+            return
         try:
             import tf2_ros
         except ImportError:
@@ -33,15 +41,16 @@ class Transforms:
                 f"parameter {name} is {frame!r}, but tf2_ros is not installed: "
                 f"apt install ros-$ROS_DISTRO-tf2-ros-py, or leave {name} empty"
             ) from None
-        self._frames = frames
-        self._node, self._wait = node, Duration(nanoseconds=int(wait_s * 1e9))
         self._buffer = tf2_ros.Buffer(node=node)
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._failure = tf2_ros.TransformException
 
     def move(self, header: Header, poses: Sequence[Pose3D]) -> tuple[Header, list[Pose3D]]:
-        """Poses and header in the target frame, at their stamp; waits at most ``wait_s`` for a transform to come."""
-        target = self._frames["target_frame"]
+        """Poses and header in the target frame, at their stamp; waits at most ``wait_s`` for a transform to come.
+
+        NoTransform when none does.
+        """
+        target = self._frames.get("target_frame", header.frame_id)
         if header.frame_id == target:
             return header, list(poses)
         at = Time.from_msg(header.stamp)
@@ -49,16 +58,31 @@ class Transforms:
         moved = [_moved(pose, rotation, translation) for pose in poses]
         return Header(stamp=header.stamp, frame_id=target), moved
 
-    def down(self, camera_frame: str) -> tuple[float, float, float]:
-        """The direction opposite to the gravity frame's z, in the camera's axes, by the newest transform; no waiting:
+    def upright(self, camera: Camera, header: Header) -> Camera:
+        """The camera, and where down is for it: opposite to the gravity frame's z, by the newest transform; no waiting,
         a camera tilts slowly."""
-        _, rotation, _ = self._look_up("gravity_frame", camera_frame, Time(), Duration())
+        if "gravity_frame" not in self._frames:
+            return camera
+        try:
+            _, rotation, _ = self._look_up("gravity_frame", header.frame_id, Time(), Duration())
+        except NoTransform as e:
+            self._warn(f"poses are lifted without knowing where down is: {e}", "gravity")
+            return camera
         x, y, z = (-rotation[2]).tolist()
-        return x, y, z
+        return dataclasses.replace(camera, down=(x, y, z))
 
-    def stand(self, header: Header) -> Stand:
-        """How the camera stood in the odometry frame at a frame's stamp, or where that transform has not come yet, by
-        the newest; no waiting."""
+    def standing(self, frame: Frame2D, header: Header) -> Frame2D:
+        """The frame, and how the camera stood in the odometry frame at its stamp, or where that transform has not come
+        yet, by the newest; no waiting."""
+        if "odom_frame" not in self._frames:
+            return frame
+        try:
+            return dataclasses.replace(frame, stand=self._stand(header))
+        except NoTransform as e:
+            self._warn(f"the camera is taken to stand as before: {e}", "odom")
+            return frame
+
+    def _stand(self, header: Header) -> Stand:
         at = Time.from_msg(header.stamp)
         try:
             position, rotation, _ = self._look_up("odom_frame", header.frame_id, at, Duration())
@@ -73,10 +97,13 @@ class Transforms:
 
     def forget(self) -> None:
         """Time went back: tf2 would refuse what is older than what it knows. Static transforms stay."""
-        self._buffer.clear()
+        if self._buffer is not None:
+            self._buffer.clear()
 
     def close(self) -> None:
         """Listen no more."""
+        if self._buffer is None:
+            return
         self._listener.unregister()
         self._node.destroy_service(self._buffer.srv)  # tf2_frames: the next buffer makes its own
 
