@@ -19,7 +19,8 @@ from pstmo_ros.core.normalize import normalize
 from pstmo_ros.core.placement import place
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.steady import View
-from pstmo_ros.core.tracks import Due, TrackConfig, Tracks
+from pstmo_ros.core.track import Due
+from pstmo_ros.core.tracks import TrackConfig, Tracks
 from pstmo_ros.core.types import Floats, Frame2D, Pose3D
 from pstmo_ros.core.upright import lift_upright
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -11,11 +11,11 @@ import numpy as np
 from pstmo_ros.core import layouts
 from pstmo_ros.core.association import Motion, associate, compare, extent, follow
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.sides import ORDERS, Sides
+from pstmo_ros.core.sides import ORDERS
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.steady import Steadier
-from pstmo_ros.core.types import Floats, Frame2D, Move, Stand
-from pstmo_ros.core.velocity import Velocity
+from pstmo_ros.core.track import Due, Track
+from pstmo_ros.core.types import Floats, Frame2D
 from pstmo_ros.core.window import History, Indices, WindowSpec
 
 
@@ -54,40 +54,6 @@ class Oddity(Enum):
     RECYCLED = "an id turned up where its person cannot be: it starts anew, without the other's history"
     CROWDED = "more people than tracks.max_people: the smallest in the image are not followed"
     CROSSED = "left and right of somebody changed places between two frames: they are put back"
-
-
-@dataclass(slots=True, eq=False)
-class Track:
-    """One person: their history, where they are expected in the image, and the filters of their output."""
-
-    person_id: int
-    history: History
-    motion: Motion
-    smoother: OneEuro
-    velocity: Velocity = field(default_factory=Velocity)
-    sides: Sides = field(default_factory=Sides)
-
-    def turn(self, move: Move) -> None:
-        """Go on in another image than the one so far."""
-        self.history.turn(move)
-        self.motion.turn(move)
-        self.sides.turn(move)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Due:
-    """A person whose pose at ``stamp_ns`` can now be given, with that frame's joints (17, 2) px and scores (17,), and
-    how the camera stood, where that is known.
-
-    Joints are on the sides that they were thought to be on by then; ``Tracks`` alone may still exchange them.
-    """
-
-    track: Track
-    person_id: int
-    stamp_ns: int
-    joints_px: Floats
-    scores: Floats
-    stand: Stand | None = None
 
 
 class Tracks:
@@ -172,8 +138,8 @@ class Tracks:
         if move is not None:
             for track in self._tracks.values():
                 track.turn(move)
-                if first:  # what is filtered is in the frame that stands still from now on
-                    track.smoother, track.velocity = OneEuro(self.smoothing), Velocity()
+                if first:  # what is filtered is in the frame that does not move from now on
+                    track.filter_anew(self.smoothing)
             for due in self._pending:
                 due.joints_px[:] = move(due.joints_px)
         return frame

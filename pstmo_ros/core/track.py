@@ -1,0 +1,50 @@
+"""One person as time goes by, and one whose pose is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pstmo_ros.core.association import Motion
+from pstmo_ros.core.sides import Sides
+from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
+from pstmo_ros.core.types import Floats, Move, Stand
+from pstmo_ros.core.velocity import Velocity
+from pstmo_ros.core.window import History
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One person: their history, where they are expected in the image, and the filters of their output."""
+
+    person_id: int
+    history: History
+    motion: Motion
+    smoother: OneEuro
+    velocity: Velocity = field(default_factory=Velocity)
+    sides: Sides = field(default_factory=Sides)
+
+    def turn(self, move: Move) -> None:
+        """Go on in another image than the one so far."""
+        self.history.turn(move)
+        self.motion.turn(move)
+        self.sides.turn(move)
+
+    def filter_anew(self, smoothing: SmoothingConfig) -> None:
+        """Forget what was put out: from now on it is in another frame."""
+        self.smoother, self.velocity = OneEuro(smoothing), Velocity()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Due:
+    """A person whose pose at ``stamp_ns`` can now be given, with that frame's joints (17, 2) px and scores (17,), and
+    how the camera stood, where that is known.
+
+    Joints are on the sides, and in the view, that they were thought to be in by then; ``Tracks`` alone may change that.
+    """
+
+    track: Track
+    person_id: int
+    stamp_ns: int
+    joints_px: Floats
+    scores: Floats
+    stand: Stand | None = None
