@@ -9,7 +9,6 @@ the virtual detector of training.evaluate; the output filter is off. Each table 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import math
 import sys
@@ -24,41 +23,18 @@ from tqdm import tqdm
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import Bundle
-from pstmo_ros.core.normalize import ASSUMED_FIELD_OF_VIEW_DEG
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.engines.engine import PRECISIONS, Engine, Options
 from pstmo_ros.recording import Recording
 from training import metrics
-from training.changes import Change, every, forget_camera, forget_odometry, hide, hide_some, swap_sides
+from training.conditions import ALL, Condition, conditions
 from training.mocap import CMU, Mocap, load_mocap
 from training.scores import action_family
 from training.synthesis import record_clip
 
-_PITCHES_DEG = (0, -60, -30, 30, 60)
-_TIPPED_DEG = (0, 45, 90, 180)
-_TURNS_DEG = 15.0
-_UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith((*skeleton.LEG, "pelvis")))
-_ALL = tuple(range(skeleton.J))
 Lifters = Callable[[float], PoseLifter]  # look-ahead in seconds -> a lifter that has seen nothing yet
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One row: what is changed, which joints are scored, and the joint that is their origin where not the pelvis."""
-
-    name: str
-    look_ahead_s: float = 0.0
-    layout: str = "coco_17"
-    change: Change | None = None
-    pitch_deg: float | None = None
-    distance_m: float | None = None
-    gravity_off_deg: float | None = None
-    tipped_deg: float = 0.0
-    turning_deg: float | None = None
-    joints: tuple[int, ...] = _ALL
-    origin: int = skeleton.ROOT
 
 
 @dataclass(frozen=True)
@@ -73,61 +49,6 @@ class Run:
     truth_m: Tensor
     root_share: Tensor
     std_m: Tensor | None
-
-
-def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
-    """The tables: title -> rows, of which the first is what the others are compared with."""
-    plain = Condition("as it is")
-    above_the_table = [
-        dataclasses.replace(plain, joints=_UPPER),
-        Condition("knees and ankles hidden", change=hide(("knee", "ankle")), joints=_UPPER),
-        Condition("hips too", change=hide(skeleton.LEG), joints=_UPPER),
-    ]
-    look_aheads = [s for s in (0.0, 0.1, 0.2, 0.4) if s < longest_s] + [round(longest_s, 2)]
-    return {
-        "Look-ahead, seconds": [Condition(f"{s:g}", look_ahead_s=s) for s in look_aheads],
-        "Hidden keypoints, of 17": [
-            Condition(str(k), change=None if k == 0 else hide_some(k)) for k in (0, 1, 2, 4, 6, 8)
-        ],
-        "Lower body hidden: error of the upper body": above_the_table,
-        "The same about the thorax: where a hidden pelvis is guessed to be does not count": [
-            dataclasses.replace(row, origin=skeleton.index("thorax")) for row in above_the_table
-        ],
-        "Left and right": [
-            Condition("as they are"),
-            Condition("taken for each other, 0.1 to 0.5 s in every 2 s", change=swap_sides),
-        ],
-        "Detector rate, Hz": [Condition(f"{hz / k:.3g}", change=None if k == 1 else every(k)) for k in (1, 2, 3, 5, 6)],
-        f"Intrinsics, or {ASSUMED_FIELD_OF_VIEW_DEG:g} degrees taken for the field of view": [
-            Condition("known"),
-            Condition("unknown", change=forget_camera),
-        ],
-        "Camera pitch, degrees": [Condition(f"{p:+d}", pitch_deg=p) for p in _PITCHES_DEG],
-        "Where down is, to so many degrees": [
-            Condition("unknown"),
-            *(Condition(f"{d:g}", gravity_off_deg=d) for d in (0.0, 2.0, 5.0, 10.0)),
-        ],
-        "Camera pitch, degrees, when it is known where down is": [
-            Condition(f"{p:+d}", pitch_deg=p, gravity_off_deg=0.0) for p in _PITCHES_DEG
-        ],
-        f"A camera that turns to and fro by {_TURNS_DEG:g} degrees every 2 s": [
-            Condition("still", turning_deg=0.0, change=forget_odometry),
-            Condition("turning", turning_deg=_TURNS_DEG, change=forget_odometry),
-            Condition("still, with odometry", turning_deg=0.0),
-            Condition("turning, with odometry", turning_deg=_TURNS_DEG),
-        ],
-        "People tipped over, degrees (90 lie)": [Condition(f"{d:g}", tipped_deg=d) for d in _TIPPED_DEG],
-        "People tipped over, degrees, when it is known where down is": [
-            Condition(f"{d:g}", tipped_deg=d, gravity_off_deg=0.0) for d in _TIPPED_DEG
-        ],
-        "Distance of the camera, m (people may leave the image)": [
-            Condition(f"{d:g}", distance_m=d) for d in (4.0, 1.5, 2.5, 7.0, 10.0)
-        ],
-        "Keypoint layout": [
-            Condition(name, layout=name)
-            for name in ("coco_17", "body_25", "openpose_18", "halpe_26", "mediapipe_33", "h36m_17")
-        ],
-    }
 
 
 def of_bundle(bundle: Bundle, options: Options | None = None, engine: str = "auto") -> Lifters:
@@ -185,7 +106,7 @@ def run(recording: Recording, lifter: PoseLifter, action: str) -> Run:
     return Run(action, poses, truth - root[:, None], share, std if std.isfinite().any() else None)
 
 
-def figures(results: Sequence[Run], joints: Sequence[int] = _ALL, origin: int = skeleton.ROOT) -> dict[str, float]:
+def figures(results: Sequence[Run], joints: Sequence[int] = ALL, origin: int = skeleton.ROOT) -> dict[str, float]:
     """MPJPE, P-MPJPE in mm, MPJVE in mm per frame, median root error in % of distance, frames with a pose in %.
 
     joints: those that count, about ``origin``.

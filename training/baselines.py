@@ -28,7 +28,8 @@ from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.core.types import Floats
 from training import finetune
-from training.accuracy import Condition, Lifters, figures, markdown, of_bundle, runs, unfiltered
+from training.accuracy import Lifters, figures, markdown, of_bundle, runs, unfiltered
+from training.conditions import Condition
 from training.config import load_config
 from training.finetune import FinetuneConfig
 from training.loop import CHECKPOINT, Objective, join, optimise
