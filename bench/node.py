@@ -13,25 +13,32 @@ from bench.traffic import Traffic, crowd, lifter, running, send
 from pstmo_ros.ros.graph import own_graph
 
 
-def measure(models: tuple[str, ...], loads: tuple[tuple[int, float], ...], seconds: float) -> list[dict[str, object]]:
+def measure(
+    models: tuple[str, ...], loads: tuple[tuple[int, float], ...], seconds: float, turns: int
+) -> list[dict[str, object]]:
     """A row for each load and model: end-to-end latency and processor time per frame, of relay and node.
 
-    loads: people, and messages a second.
+    loads: people, and messages a second. Relay and node take turns for ``seconds`` in all, each: what else runs on the
+    machine comes and goes.
     """
     own_graph()
     rows: list[dict[str, object]] = []
     for count, rate_hz in loads:
-        recording = crowd(count)
-        with running("bench.relay") as process:
-            bare = send(recording, process.pid, rate_hz, seconds)
-        for model in models:
-            with lifter(model=model) as process:
-                lifted = send(recording, process.pid, rate_hz, seconds)
-            figures = _figures("relay", bare) | _figures("node", lifted)
-            added, forward = figures["node p50 ms"] - figures["relay p50 ms"], lifted.forward_ms
-            assert forward is not None, "the node said nothing on /diagnostics"
+        recording, bare = crowd(count), list[Traffic]()
+        lifted: dict[str, list[Traffic]] = {model: [] for model in models}
+        for _ in range(turns):
+            with running("bench.relay") as process:
+                bare.append(send(recording, process.pid, rate_hz, seconds / turns))
+            for model in models:
+                with lifter(model=model) as process:
+                    lifted[model].append(send(recording, process.pid, rate_hz, seconds / turns))
+        for model, traffic in lifted.items():
+            figures = _figures("relay", bare) | _figures("node", traffic)
+            said = [t.forward_ms for t in traffic if t.forward_ms is not None]
+            assert len(said) == turns, "the node said nothing on /diagnostics"
+            added, forward = figures["node p50 ms"] - figures["relay p50 ms"], float(np.median(said))
             figures |= {"added p50 ms": added, "of that forward ms": forward, "the rest ms": added - forward}
-            lost = lifted.sent - len(lifted.latency_ms)
+            lost = sum(t.sent - len(t.latency_ms) for t in traffic)
             rows.append({"model": model, "people": count, "messages/s": rate_hz, **figures, "lost": lost})
     return rows
 
@@ -60,6 +67,7 @@ def _seconds(command: list[str]) -> float:
     return time.monotonic() - started
 
 
-def _figures(name: str, traffic: Traffic) -> dict[str, float]:
-    p50, p99 = np.percentile(traffic.latency_ms, (50, 99))
-    return {f"{name} p50 ms": float(p50), f"{name} p99 ms": float(p99), f"{name} CPU ms": traffic.cpu_ms}
+def _figures(name: str, traffic: list[Traffic]) -> dict[str, float]:
+    p50, p99 = np.percentile(np.concatenate([t.latency_ms for t in traffic]), (50, 99))
+    cpu_ms = float(np.mean([t.cpu_ms for t in traffic]))
+    return {f"{name} p50 ms": float(p50), f"{name} p99 ms": float(p99), f"{name} CPU ms": cpu_ms}
