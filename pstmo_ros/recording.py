@@ -159,7 +159,7 @@ def load_recording(path: str | Path) -> Recording:
     ids = data.get("person_ids")
     if ids is not None and ids.shape != keypoints.shape[:2]:
         raise ValueError(f"recording field 'person_ids' has shape {ids.shape}; give {keypoints.shape[:2]}")
-    moves = data.get("odom_from_camera")
+    moves = np.asarray(data["odom_from_camera"], float) if "odom_from_camera" in data else None
     if moves is not None and moves.shape != (len(keypoints), 4, 4):
         raise ValueError(
             f"recording field 'odom_from_camera' has shape {moves.shape}; give {(len(keypoints), 4, 4)}, a pose a frame"

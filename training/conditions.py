@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.normalize import ASSUMED_FIELD_OF_VIEW_DEG
 from training.changes import Change, every, forget_camera, forget_odometry, hide, hide_some, swap_sides
+from training.synthesis import MOST_TURN_DEG, TURN_S
 
 _PITCHES_DEG = (0, -60, -30, 30, 60)
 _TIPPED_DEG = (0, 45, 90, 180)
-_TURNS_DEG = 15.0
 _UPPER = tuple(i for i, n in enumerate(skeleton.JOINTS) if not n.endswith((*skeleton.LEG, "pelvis")))
 ALL = tuple(range(skeleton.J))
 
@@ -68,11 +68,11 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
         "Camera pitch, degrees, when it is known where down is": [
             Condition(f"{p:+d}", pitch_deg=p, gravity_off_deg=0.0) for p in _PITCHES_DEG
         ],
-        f"A camera that turns to and fro by {_TURNS_DEG:g} degrees every 2 s": [
+        f"A camera that turns to and fro by {MOST_TURN_DEG:g} degrees every {TURN_S:g} s": [
             Condition("still", turning_deg=0.0, change=forget_odometry),
-            Condition("turning", turning_deg=_TURNS_DEG, change=forget_odometry),
+            Condition("turning", turning_deg=MOST_TURN_DEG, change=forget_odometry),
             Condition("still, with odometry", turning_deg=0.0),
-            Condition("turning, with odometry", turning_deg=_TURNS_DEG),
+            Condition("turning, with odometry", turning_deg=MOST_TURN_DEG),
         ],
         "People tipped over, degrees (90 lie)": [Condition(f"{d:g}", tipped_deg=d) for d in _TIPPED_DEG],
         "People tipped over, degrees, when it is known where down is": [

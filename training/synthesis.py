@@ -40,7 +40,7 @@ CAMERAS = (
     Camera.from_field_of_view((1920, 1080), 60),
 )
 NO_NOISE = DetectorConfig(0, 0, 0, 0, 0, 0, 0, 0)
-_TURN_S, _MOST_TURN_DEG = 2.0, 15.0
+TURN_S, MOST_TURN_DEG = 2.0, 15.0
 _OCCLUSION_S = 1.6  # occlusion is drawn anew this often, about a training window
 _SURE, _SCORE_SCALE, _SCORE_NOISE, _LOWEST_SCORE = 0.95, 0.06, 0.04, 0.12
 _FRAMING = 0.92  # share of the image's half width and height that the person may use
@@ -122,8 +122,8 @@ def record_clip(
 
     pitch_deg, distance_m: as ``place_camera``. gravity_off_deg: how far off the camera knows where down is, None for
     not at all. tipped_deg: the person is tipped over by so much, whichever way: 90 lies. turning_deg: the camera
-    turns to and fro by so much every ``_TURN_S``, as on a robot, and knows how it stands; it is far enough away to keep
-    people in its image as long as that is no more than ``_MOST_TURN_DEG``.
+    turns to and fro by so much every ``TURN_S``, as on a robot, and knows how it stands; it is far enough away to keep
+    people in its image as long as that is no more than ``MOST_TURN_DEG``.
     """
     drawn = int(np.random.SeedSequence([seed, i, view]).generate_state(1)[0])
     camera, clip = CAMERAS[(i + view) % len(CAMERAS)], mocap.clip(i)
@@ -141,7 +141,7 @@ def record_clip(
     moves = None
     if turning_deg is not None:
         seconds = torch.arange(len(clip)) / mocap.rate_hz
-        clip, moves = _gone_round(clip, pose, math.radians(turning_deg) * torch.sin(2 * math.pi * seconds / _TURN_S))
+        clip, moves = _gone_round(clip, pose, math.radians(turning_deg) * torch.sin(2 * math.pi * seconds / TURN_S))
     recording = synthesize([clip], camera, pose, layout=layout, rate_hz=mocap.rate_hz, detector=detector, seed=drawn)
     return dataclasses.replace(recording, odom_from_camera=moves)
 
@@ -189,7 +189,7 @@ def place_camera(
 def _narrowed(camera: Camera) -> Camera:
     """A camera that sees what the given one sees however it turns."""
     half_deg = math.degrees(math.atan(camera.width / 2 / camera.fx))
-    return Camera.from_field_of_view((camera.width, camera.height), 2 * (half_deg - _MOST_TURN_DEG))
+    return Camera.from_field_of_view((camera.width, camera.height), 2 * (half_deg - MOST_TURN_DEG))
 
 
 def _distance_to_frame(points: Tensor, camera: Camera) -> float:
