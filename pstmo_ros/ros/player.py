@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import rclpy
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -150,7 +151,11 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args)
         node = Player()
-        node.play()
+        try:
+            node.play()
+        except RCLError:
+            if rclpy.ok():
+                raise  # else it could not be sent because everything is ending
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except ValueError as e:

@@ -84,7 +84,7 @@ def test_the_demo_plays_any_recording_by_any_name(graph, prefix, bundle, camera,
     arguments = [f"model:={bundle.path}", "engine:=torch", "layout:=h36m_17", f"file:={tmp_path / 'walk.npz'}"]
     with launched("demo.launch.py", *arguments, "namespace:=robot", "keypoints:=people", "camera_frame:=eye"):
         graph.until(lambda: got)
-        assert graph.node.count_publishers("/robot/people")
+        graph.until(lambda: graph.node.count_publishers("/robot/people"))
     assert (got[0].height, got[0].header.frame_id) == (1, "eye")
 
 

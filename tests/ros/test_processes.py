@@ -99,6 +99,14 @@ def test_player_faults_are_one_line(parameters, message):
     assert "Traceback" not in output
 
 
+def test_a_player_that_is_ended_while_it_sends_ends_in_peace(graph):
+    """rclpy may have shut down before Python hears of the interrupt."""
+    ended = "Player.play = lambda self: (rclpy.shutdown(), self._send(0, 1))"
+    code = f"import rclpy, sys; from pstmo_ros.ros.player import Player, main; {ended}; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
 def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tmp_path):
     command = [sys.executable, "-m", "pstmo_ros.demo", "--model", str(bundle.path), "--engine", "torch"]
     demo = subprocess.Popen(
