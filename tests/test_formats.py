@@ -12,14 +12,15 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
+from pstmo_ros.adapters import TF_MESSAGE
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.formats import Source, read
-from pstmo_ros.formats.bag_tf import TF_MESSAGE, Links, message
+from pstmo_ros.formats.bag_tf import Links, message
 from pstmo_ros.formats.bvh import write_bvh
-from pstmo_ros.formats.rosbag import _header, write_bag
+from pstmo_ros.formats.rosbag import bag_header, write_bag
 from pstmo_ros.lift import lift, writer
 from pstmo_ros.recording import Recording, save_recording
 from tests.conftest import record, walker
@@ -208,7 +209,7 @@ def test_transforms_of_a_bag_are_joined_as_tf2_joins_them(tmp_path, recording, l
     with Writer(tmp_path / "tf", version=9) as bag:
         to = {topic: bag.add_connection(topic, TF_MESSAGE, typestore=store) for topic in ("/tf", "/tf_static")}
         for topic, stamp, parent, child, pose in links():
-            said = message(store, _header(store, stamp, parent), child, pose)
+            said = message(store, bag_header(store, stamp, parent), child, pose)
             bag.write(to[topic], stamp, store.serialize_cdr(said, TF_MESSAGE))
     with AnyReader([tmp_path / "tf"], default_typestore=store) as bag:
         known = Links(bag)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+
 
 class KeypointsError(ValueError):
     """A keypoint message that cannot be used: names the field, what it holds and the fix."""

@@ -21,7 +21,7 @@ from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.steady import View
 from pstmo_ros.core.track import Due
 from pstmo_ros.core.tracks import TrackConfig, Tracks
-from pstmo_ros.core.types import Floats, Frame2D, Pose3D
+from pstmo_ros.core.types import Floats, Frame2D, Pose3D, Stand
 from pstmo_ros.core.upright import lift_upright
 
 
@@ -114,7 +114,7 @@ def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None, view: View
     """Smooth one person's pose and root, and see how fast the joints move; where the camera stands still, if known."""
     stand = due.stand
     if view and stand:
-        pose, root = pose @ view.rotation, root @ view.rotation + stand.position_m
+        pose, root = pose @ view.rotation, Stand(view.rotation, stand.position_m).placed(root)
     smooth = due.track.smoother(due.stamp_ns, np.vstack([pose, root]))
     pose, root = smooth[:-1], smooth[-1]
     position: Floats | None = pose + root if np.isfinite(root).all() else None

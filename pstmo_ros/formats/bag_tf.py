@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation, Slerp
 
+from pstmo_ros.adapters import TF_MESSAGE, stamp_ns
 from pstmo_ros.core.steady import OLDEST_S
 from pstmo_ros.core.types import Floats
 
-TF, TF_STATIC, TF_MESSAGE = "/tf", "/tf_static", "tf2_msgs/msg/TFMessage"
+TF, TF_STATIC = "/tf", "/tf_static"
 Stamps = npt.NDArray[np.int64]
 
 
@@ -26,11 +27,11 @@ class Links:
         self._poses: dict[str, dict[int, tuple[list[float], list[float]]]] = defaultdict(dict)
         for connection, _, data in bag.messages([c for c in bag.connections if c.msgtype == TF_MESSAGE]):
             for link in bag.deserialize(data, connection.msgtype).transforms:
-                child, stamp = link.child_frame_id.lstrip("/"), link.header.stamp
+                child = link.child_frame_id.lstrip("/")
                 by, turn = link.transform.translation, link.transform.rotation
                 self._parent[child] = link.header.frame_id.lstrip("/")
                 pose = [by.x, by.y, by.z], [turn.x, turn.y, turn.z, turn.w]
-                self._poses[child][stamp.sec * 10**9 + stamp.nanosec] = pose
+                self._poses[child][stamp_ns(link.header)] = pose
                 if connection.topic.endswith(TF_STATIC):
                     self._static.add(child)
 

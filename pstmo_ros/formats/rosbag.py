@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pstmo_ros.adapters import KeypointsError, stamp_ns
+from pstmo_ros.adapters import TF_MESSAGE, KeypointsError, stamp_ns
 from pstmo_ros.adapters.camera_info import camera_from, image_size
 from pstmo_ros.adapters.detectors import DETECTORS, HRI_BODY, HRI_IDS, Detector, HriBodies, from_hri, of_form
 from pstmo_ros.adapters.forms import load_form
@@ -148,17 +148,17 @@ def _write(bag: Any, recording: Recording, lifted: Lifted) -> None:
     if camera is not None:
         to[CAMERA_INFO] = bag.add_connection(CAMERA_INFO, _CAMERA_INFO, typestore=store)
     if recording.odom_from_camera is not None:
-        to[bag_tf.TF] = bag.add_connection(bag_tf.TF, bag_tf.TF_MESSAGE, typestore=store)
+        to[bag_tf.TF] = bag.add_connection(bag_tf.TF, TF_MESSAGE, typestore=store)
     for t, stamp in enumerate(recording.stamps_ns.tolist()):
-        header = _header(store, stamp, frame_id)
+        header = bag_header(store, stamp, frame_id)
         messages = {
             KEYPOINTS: _cloud(store, header, _keypoints(recording, t)),
-            SKELETONS: _cloud(store, _header(store, stamp, posed_in), _skeletons(lifted, t)),
+            SKELETONS: _cloud(store, bag_header(store, stamp, posed_in), _skeletons(lifted, t)),
         }
         if camera is not None:
             messages[CAMERA_INFO] = _camera_info(store, header, camera)
         if recording.odom_from_camera is not None and np.isfinite(pose := recording.odom_from_camera[t]).all():
-            messages[bag_tf.TF] = bag_tf.message(store, _header(store, stamp, ODOM_FRAME), frame_id, pose)
+            messages[bag_tf.TF] = bag_tf.message(store, bag_header(store, stamp, ODOM_FRAME), frame_id, pose)
         for topic, message in messages.items():
             bag.write(to[topic], stamp, store.serialize_cdr(message, to[topic].msgtype))
 
@@ -181,7 +181,7 @@ def _skeletons(lifted: Lifted, t: int) -> npt.NDArray[np.void]:
     return points
 
 
-def _header(store: Any, stamp: int, frame_id: str) -> Any:
+def bag_header(store: Any, stamp: int, frame_id: str) -> Any:
     time = store.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
     return store.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
 

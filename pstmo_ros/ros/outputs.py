@@ -12,6 +12,7 @@ from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from pstmo_ros.adapters import TF_MESSAGE
 from pstmo_ros.adapters.detectors import HRI_BODY, HRI_IDS, HRI_POINT, HRI_SOURCE
 from pstmo_ros.core.orientation import orientations
 from pstmo_ros.core.tracks import Tracks
@@ -22,7 +23,7 @@ from pstmo_ros.ros.parameters import NodeConfig
 
 QOS = QoSProfile(depth=10)
 TF_QOS = QoSProfile(depth=100)  # tf2's own
-TF, TF_SOURCE = "tf2_msgs/msg/TFMessage", "apt install ros-$ROS_DISTRO-tf2-msgs"
+TF_SOURCE = "apt install ros-$ROS_DISTRO-tf2-msgs"
 Poses = Sequence[Pose3D]
 Make = Callable[[Header, Poses, Callable[[], Floats]], Any]
 Move = Callable[[Header, Poses], tuple[Header, Poses]]
@@ -36,7 +37,7 @@ class Outputs:
 
         ValueError names the package that a wanted output lacks.
         """
-        tf = message_class(TF, TF_SOURCE) if config.publish_tf else None
+        tf = message_class(TF_MESSAGE, TF_SOURCE) if config.publish_tf else None
         self._node = node
         self.markers = messages.SkeletonMarkers(config.marker_lifetime_s)
         self._rep155 = _Rep155(node, config.rep155_namespace, keypoints) if config.rep155 else None

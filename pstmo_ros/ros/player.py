@@ -18,13 +18,14 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
+from pstmo_ros.adapters import TF_MESSAGE
 from pstmo_ros.core.orientation import quaternions
 from pstmo_ros.formats import Source, read
 from pstmo_ros.recording import ODOM_FRAME, SAMPLE
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.bodies import transform
 from pstmo_ros.ros.inputs import message_class
-from pstmo_ros.ros.outputs import TF, TF_QOS, TF_SOURCE
+from pstmo_ros.ros.outputs import TF_QOS, TF_SOURCE
 from pstmo_ros.ros.parameters import About, Parameters
 from pstmo_ros.ros.spin import end_in_peace, interrupt_once
 
@@ -88,7 +89,12 @@ class Player(Node):
         self.recording = read(
             c.file,
             Source(
-                *(c.source_rate_hz, c.image_size, c.layout, c.keypoints_topic, c.camera_info_topic, c.keypoints_form),
+                c.source_rate_hz,
+                c.image_size,
+                c.layout,
+                c.keypoints_topic,
+                c.camera_info_topic,
+                c.keypoints_form,
                 c.odom_frame,
             ),
         )
@@ -99,7 +105,7 @@ class Player(Node):
         self._tf: Any = None
         if self.recording.odom_from_camera is not None:
             try:
-                self._tf = self.create_publisher(message_class(TF, TF_SOURCE), "/tf", TF_QOS)
+                self._tf = self.create_publisher(message_class(TF_MESSAGE, TF_SOURCE), "/tf", TF_QOS)
             except ValueError as e:
                 self.get_logger().warning(f"how the camera moves is not sent: {e}")
 

@@ -201,6 +201,12 @@ def arrays(message):
     return ids.tolist(), poses, scores
 
 
+def listen(graph, kind, topic):
+    got = []
+    graph.node.create_subscription(kind, topic, got.append, 10)
+    return got
+
+
 def statuses(graph):
     found = []
     graph.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: found.extend(m.status), 10)
