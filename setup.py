@@ -22,8 +22,8 @@ setup(
     install_requires=[
         "setuptools",
         "torch>=2.5,<3",
-        "numpy>=1.26",
-        "scipy>=1.11",
+        "numpy>=1.21",
+        "scipy>=1.8",
         "safetensors>=0.4",
         "PyYAML",
         "tqdm",

@@ -59,7 +59,10 @@ def quaternions(frames: Floats) -> Floats:
     """Rotation matrices (…, 3, 3) -> unit quaternions (…, 4), x y z w."""
     from scipy.spatial.transform import Rotation
 
-    return Rotation.from_matrix(frames.reshape(-1, 3, 3)).as_quat().reshape(*frames.shape[:-2], 4)
+    out = np.empty((*frames.shape[:-2], 4))
+    if frames.size:  # scipy 1.8, Ubuntu 22.04's, makes no rotations of none
+        out[:] = Rotation.from_matrix(frames.reshape(-1, 3, 3)).as_quat().reshape(out.shape)
+    return out
 
 
 def joint_angles(poses_m: Floats, frames: Floats) -> Floats:

@@ -33,7 +33,7 @@ from pstmo_ros.ros.diagnostics import Diagnostics
 from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
-from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters
+from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters, after_set
 from pstmo_ros.ros.spin import end_in_peace, interrupt_once, said, spin, to_ros_log
 from pstmo_ros.ros.transforms import NoTransform, Transforms
 from pstmo_ros.ros.worker import Worker
@@ -67,7 +67,7 @@ class Lifter(LifecycleNode):
         self._outputs: Outputs | None = None  # while configured
         self._transforms: Transforms | None = None  # while configured
         self.add_on_set_parameters_callback(self._may_set)
-        self.add_post_set_parameters_callback(self._was_set)
+        after_set(self, self._was_set)
 
     def start(self) -> None:
         """Configure and activate when parameter autostart asks for it; else say how that is done."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -177,7 +177,7 @@ class Parameters(Generic[Config]):
                     self._faults[name] = fault
             elif name not in (*about, *_PLAIN):
                 self._faults[name] = f"parameter {name} is unknown; {nearest(name, self.names)}"
-        node.add_post_set_parameters_callback(self._forgive)
+        after_set(node, self._forgive)
 
     def read(self) -> Config:
         """The configuration as it stands; ValueError names each parameter that cannot be used, and the fix."""
@@ -188,6 +188,22 @@ class Parameters(Generic[Config]):
     def _forgive(self, parameters: list[Parameter]) -> None:
         for parameter in parameters:
             self._faults.pop(parameter.name, None)
+
+
+def after_set(node: Node, callback: Callable[[list[Parameter]], None]) -> None:
+    """Have parameters told to a callback once they are set. rclpy of Humble has no means for that."""
+    if hasattr(node, "add_post_set_parameters_callback"):
+        node.add_post_set_parameters_callback(callback)
+        return
+    set_atomically = node._set_parameters_atomically
+
+    def set_and_tell(parameters: list[Parameter], *args: Any, **kwargs: Any) -> SetParametersResult:
+        result = set_atomically(parameters, *args, **kwargs)
+        if result.successful:
+            callback(parameters)
+        return result
+
+    node._set_parameters_atomically = set_and_tell
 
 
 def _qos_fault(name: str, value: Any) -> str:

@@ -6,6 +6,7 @@ import gc
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
@@ -218,7 +219,10 @@ def test_parameters_are_refused_while_they_would_have_no_effect(graph, bundle):
     assert not set_parameter(graph, "tracks.min_score", 1.5).successful, "out of range"
 
 
-def test_live_parameters_take_effect_at_once(graph, bundle, recording):
+@pytest.mark.parametrize("humble", [False, True])
+def test_live_parameters_take_effect_at_once(graph, bundle, recording, monkeypatch, humble):
+    if humble:
+        monkeypatch.delattr(Node, "add_post_set_parameters_callback")
     graph.start(bundle)
     graph.lift(recording, range(3))
     recording.keypoints[3:, 0, :, 2] = 0.4
