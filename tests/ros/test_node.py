@@ -222,7 +222,7 @@ def test_parameters_are_refused_while_they_would_have_no_effect(graph, bundle):
 @pytest.mark.parametrize("humble", [False, True])
 def test_live_parameters_take_effect_at_once(graph, bundle, recording, monkeypatch, humble):
     if humble:
-        monkeypatch.delattr(Node, "add_post_set_parameters_callback")
+        monkeypatch.delattr(Node, "add_post_set_parameters_callback", raising=False)
     graph.start(bundle)
     graph.lift(recording, range(3))
     recording.keypoints[3:, 0, :, 2] = 0.4
