@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,17 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _SMALL = {"fp32": 80e6, "bf16": 400e6}
 
 
+def openvino() -> Any:
+    """The module; ImportError where it is not installed.
+
+    It reports each import to Google Analytics, and some fifty facts about each conversion, from as many forks of the
+    process. A robot reports nothing, and a process that has threads does not fork: OpenVINO takes the reporter to be
+    missing, and goes without.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
 class OpenVinoEngine(Engine):
     """OpenVINO on the CPU, any batch size. path: of an OpenVINO model. precision: fp32 or bf16.
 
@@ -29,10 +42,8 @@ class OpenVinoEngine(Engine):
     """
 
     def __init__(self, path: Path, precision: str, threads: Callable[[int], int], people: int) -> None:
-        import openvino as ov
-
         self.name = f"openvino (cpu, {precision})"
-        core = ov.Core()
+        core = openvino().Core()
         model = core.read_model(path)
 
         def request(batch: int) -> Any:
@@ -73,7 +84,7 @@ class _Fixed:
 def has_bf16() -> bool:
     """Whether OpenVINO is there and finds units for bf16 in this CPU, such as AMX."""
     try:
-        import openvino as ov
+        ov = openvino()
     except ImportError:
         return False
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -85,7 +96,7 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     if precision not in _HINTS:
         raise ValueError(f"precision {precision!r}: engine openvino runs in {' or '.join(_HINTS)} on a CPU")
     try:
-        import openvino as ov
+        ov = openvino()
     except ImportError as e:
         raise ImportError("openvino is not installed: pip install openvino") from e
 

@@ -1,6 +1,9 @@
 import copy
 import dataclasses
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -258,3 +261,20 @@ def test_threads_are_those_asked_for_or_one_for_little_work(bundle, monkeypatch)
     for threads in (0, 2):
         recipe(bundle, Options(threads=threads)).open(Path())
     assert asked == [(1, 0), (2, 2)]
+
+
+def test_nothing_is_reported_to_anybody(bundle, tmp_path):
+    """OpenVINO reports its use, from forks, and keeps count of it in the home folder."""
+    code = f"""
+import os
+os.register_at_fork(before=lambda: print("forked"))
+from pstmo_ros.core.bundle import load
+from pstmo_ros.engines import load_engine
+print(load_engine(load({str(bundle.path)!r}), "openvino").name)
+"""
+    outside = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    said = subprocess.run([sys.executable, "-c", code], env=outside | home, capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("openvino (cpu")
+    assert "forked" not in said.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
