@@ -28,6 +28,7 @@ from tests.core.test_steady import drive
 from training.motion.bvh import read_bvh
 
 RATE_HZ = 50.0
+HALPE = Source(rate_hz=RATE_HZ, size_px=(640, 480), layout="halpe_26")
 KNOWN = Source(rate_hz=RATE_HZ, size_px=(640, 480))
 
 
@@ -103,8 +104,8 @@ def rtmlib(folder, r):
     ("write", "layout"),
     [
         *((openpose, name) for name in ("body_25", "openpose_18", "halpe_26")),
-        *((alphapose, name) for name in ("coco_17", "halpe_26")),
-        (mmpose_video, "coco_17"),
+        *((alphapose, name) for name in ("coco_17", "halpe_26", "halpe_136")),
+        *((mmpose_video, name) for name in ("coco_17", "wholebody_133")),
         (mmpose_images, "coco_17"),
         (rtmlib, "halpe_26"),
     ],
@@ -129,6 +130,7 @@ def test_detectors_json_is_what_was_detected(tmp_path, camera, write, layout):
         ('{"people": []}', KNOWN, "keypoint order is unknown; give layout"),
         ('{"people": [{}]}', KNOWN, r"a\.json: not as .* write it .KeyError: 'pose"),
         ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', KNOWN, "1 joints are no"),
+        ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', HALPE, "1 joints, layout halpe_26 has 26; give another"),
     ],
 )
 def test_each_fault_of_json_is_named(tmp_path, text, source, message):

@@ -55,6 +55,10 @@ _COCO = ("nose", *_both("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee
 _ARMS = (*_side("right", "shoulder", "elbow", "wrist"), *_side("left", "shoulder", "elbow", "wrist"))
 _LEGS = (*_side("right", "hip", "knee", "ankle"), *_side("left", "hip", "knee", "ankle"))
 _FEET = (*_side("left", "big_toe", "small_toe", "heel"), *_side("right", "big_toe", "small_toe", "heel"))
+# Of the layouts with face and hands, which the model does not look at.
+_FACE_68 = tuple(f"face_{k}" for k in range(68))
+_HANDS = tuple(f"{side}_hand_{k}" for side in ("left", "right") for k in range(21))
+_HALPE = (*_COCO, "head_top", "neck", "pelvis", *_both("big_toe", "small_toe", "heel"))
 _MEDIAPIPE_FACE = (
     "nose",
     *_side("left", "eye_inner", "eye", "eye_outer"),
@@ -84,7 +88,13 @@ LAYOUTS: dict[str, Layout] = {
         Layout("openpose_18", ("nose", "neck", *_ARMS, *_LEGS, "right_eye", "left_eye", "right_ear", "left_ear")),
         # hri_msgs/Skeleton2D cites OpenPose's order but puts the left eye and ear first.
         Layout("hri_18", ("nose", "neck", *_ARMS, *_LEGS, "left_eye", "right_eye", "left_ear", "right_ear")),
-        Layout("halpe_26", (*_COCO, "head_top", "neck", "pelvis", *_both("big_toe", "small_toe", "heel"))),
+        # COCO's and a neck: NVIDIA's trt_pose, jetson-inference's poseNet.
+        Layout("trt_pose_18", (*_COCO, "neck")),
+        Layout("wholebody_133", (*_COCO, *_FEET, *_FACE_68, *_HANDS)),  # COCO-WholeBody
+        Layout("halpe_26", _HALPE),
+        Layout("halpe_136", (*_HALPE, *_FACE_68, *_HANDS)),
+        Layout("crowdpose_14", (*_both("shoulder", "elbow", "wrist", "hip", "knee", "ankle"), "head_top", "neck")),
+        Layout("aic_14", (*_ARMS, *_LEGS, "head_top", "neck")),  # AI Challenger
         Layout("mediapipe_33", (*_MEDIAPIPE_FACE, *_MEDIAPIPE_BODY)),
         Layout(
             "mpii_16",

@@ -19,8 +19,8 @@ from pstmo_ros.core.types import Floats
 from pstmo_ros.formats import Source
 from pstmo_ros.recording import Recording, from_frames
 
-# The usual layout of that many joints; 133 (COCO-WholeBody) and 136 (Halpe) begin with these bodies.
-_LAYOUTS = {17: "coco_17", 18: "openpose_18", 25: "body_25", 26: "halpe_26", 133: "coco_17", 136: "halpe_26"}
+_USUAL = ("coco_17", "openpose_18", "body_25", "halpe_26", "wholebody_133", "halpe_136")
+_LAYOUTS = {len(layouts.get(name).joints): name for name in _USUAL}
 _FORMS = "OpenPose, AlphaPose, MMPose or RTMLib"
 Person = tuple[Floats, int | None]  # (J, 3) pixels and score, id
 
@@ -47,21 +47,14 @@ def read_json(path: Path, source: Source) -> Recording:
         raise ValueError(f"{path}: people have different numbers of joints; a recording has one keypoint order")
     joints = next((len(points) for people in numbered.values() for points, _ in people), 0)
     layout = _layout(path, joints, source.layout)
-    first, count = min(numbered, default=0), len(layout.joints)
-    return from_frames(
-        [
-            seen_people(
-                round((number - first) / source.rate_hz * 1e9),
-                source.size_px,
-                layout.name,
-                np.array([p[:count, :2] for p, _ in people]).reshape(-1, count, 2),
-                np.array([p[:count, 2] for p, _ in people]).reshape(-1, count),
-                [i for _, i in people],
-            )
-            for number, people in sorted(numbered.items())
-        ],
-        None,
-    )
+    first, shape = min(numbered, default=0), (-1, len(layout.joints), 3)
+    frames = []
+    for number, people in sorted(numbered.items()):
+        points = np.array([p for p, _ in people]).reshape(shape)
+        stamp_ns = round((number - first) / source.rate_hz * 1e9)
+        ids = [i for _, i in people]
+        frames.append(seen_people(stamp_ns, source.size_px, layout.name, points[..., :2], points[..., 2], ids))
+    return from_frames(frames, None)
 
 
 def _load(file: Path) -> Any:
@@ -127,8 +120,10 @@ def _layout(path: Path, joints: int, name: str) -> layouts.Layout:
         known = ", ".join(layouts.LAYOUTS)
         raise ValueError(f"{path}: {joints} joints are no layout known here; give layout: {known}")
     layout = layouts.get(name or _LAYOUTS[joints])
-    if joints and joints < len(layout.joints):
-        raise ValueError(f"{path}: people have {joints} joints, layout {layout.name} has {len(layout.joints)}")
+    if joints not in (0, len(layout.joints)):
+        raise ValueError(
+            f"{path}: people have {joints} joints, layout {layout.name} has {len(layout.joints)}; give another, or none"
+        )
     return layout
 
 

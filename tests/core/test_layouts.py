@@ -4,7 +4,8 @@ import pytest
 from pstmo_ros.core import layouts, skeleton
 
 SIZES = {"h36m_17": 17, "coco_17": 17, "body_25": 25, "body_25b": 25, "openpose_18": 18, "hri_18": 18, "halpe_26": 26,
-         "mediapipe_33": 33, "mpii_16": 16, "zed_34": 34, "zed_38": 38}  # fmt: skip
+         "mediapipe_33": 33, "mpii_16": 16, "zed_34": 34, "zed_38": 38, "trt_pose_18": 18, "wholebody_133": 133,
+         "halpe_136": 136, "crowdpose_14": 14, "aic_14": 14}  # fmt: skip
 
 
 def _detect(layout: str, body: dict[str, tuple[float, float]]) -> np.ndarray:
@@ -43,6 +44,16 @@ def test_every_layout_has_its_published_size():
         ("zed_34", 20, "left_ankle"),
         ("zed_38", 15, "right_elbow"),
         ("zed_38", 22, "left_ankle"),
+        ("trt_pose_18", 17, "neck"),
+        ("wholebody_133", 22, "right_heel"),
+        ("wholebody_133", 91, "left_hand_0"),
+        ("wholebody_133", 112, "right_hand_0"),
+        ("halpe_136", 17, "head_top"),
+        ("halpe_136", 115, "right_hand_0"),
+        ("crowdpose_14", 11, "right_ankle"),
+        ("crowdpose_14", 12, "head_top"),
+        ("aic_14", 2, "right_wrist"),
+        ("aic_14", 9, "left_hip"),
     ],
 )
 def test_published_indices(layout, index, joint):
