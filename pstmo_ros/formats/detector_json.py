@@ -19,6 +19,7 @@ from pstmo_ros.core.types import Floats
 from pstmo_ros.formats import Source
 from pstmo_ros.recording import Recording, from_frames
 
+# The usual layout of that many joints.
 _USUAL = ("coco_17", "openpose_18", "body_25", "halpe_26", "wholebody_133", "halpe_136")
 _LAYOUTS = {len(layouts.get(name).joints): name for name in _USUAL}
 _FORMS = "OpenPose, AlphaPose, MMPose or RTMLib"
