@@ -246,10 +246,11 @@ def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):
     recording.keypoints[20:, 1] = np.nan
     graph.lift(recording, range(30))
     reported.clear()
-    graph.until(lambda: reported)
+    # The last frame counts once it is sent, and may arrive before it counts.
+    graph.until(lambda: reported and values(reported[-1])["frames published"] == "30", "30 frames published")
     assert (reported[-1].level, reported[-1].message) == (DiagnosticStatus.OK, "lifting")
     told = values(reported[-1])
-    assert (told["people tracked"], told["people occluded"], told["frames published"]) == ("1", "1", "30")
+    assert (told["people tracked"], told["people occluded"]) == ("1", "1")
     assert told["engine"].startswith("torch")
     forward, latency = (float(told[name].removesuffix(" ms")) for name in ("forward pass p50", "latency p50"))
     assert 0 < forward < latency
