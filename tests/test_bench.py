@@ -8,22 +8,8 @@ import pytest
 
 
 def test_bench_writes_its_report(tmp_path):
-    small = [
-        "--frames",
-        "9",
-        "--people",
-        "1",
-        "--rounds",
-        "1",
-        "--steps",
-        "10",
-        "--models",
-        "small",
-        "--seconds",
-        "3",
-        "--turns",
-        "1",
-    ]
+    small = ["--frames", "9", "--people", "1", "--rounds", "1", "--steps", "10", "--models", "small",
+             "--seconds", "3", "--turns", "1"]  # fmt: skip
     command = [sys.executable, "-m", "bench", *small, "--out", str(tmp_path / "b")]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     data = json.loads((tmp_path / "b.json").read_text())

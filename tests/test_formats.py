@@ -103,7 +103,7 @@ def rtmlib(folder, r):
 @pytest.mark.parametrize(
     ("write", "layout"),
     [
-        *((openpose, name) for name in ("body_25", "openpose_18", "halpe_26")),
+        *((openpose, name) for name in ("body_25", "openpose_18", "halpe_26", "mediapipe_33")),
         *((alphapose, name) for name in ("coco_17", "halpe_26", "halpe_136")),
         *((mmpose_video, name) for name in ("coco_17", "wholebody_133")),
         (mmpose_images, "coco_17"),
@@ -130,7 +130,9 @@ def test_detectors_json_is_what_was_detected(tmp_path, camera, write, layout):
         ('{"people": []}', KNOWN, "keypoint order is unknown; give layout"),
         ('{"people": [{}]}', KNOWN, r"a\.json: not as .* write it .KeyError: 'pose"),
         ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', KNOWN, "1 joints are no"),
-        ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', HALPE, "1 joints, layout halpe_26 has 26; give another"),
+        ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', HALPE, "1 joints, layout halpe_26 has 26; no layout"),
+        (json.dumps({"people": [{"pose_keypoints_2d": [1] * 51}]}), HALPE, "26; give h36m_17 or coco_17"),
+        (json.dumps({"people": [{"pose_keypoints_2d": [1] * 42}]}), KNOWN, "14 .* no one layout.*: crowdpose_14, aic"),
     ],
 )
 def test_each_fault_of_json_is_named(tmp_path, text, source, message):

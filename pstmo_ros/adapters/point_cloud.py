@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pstmo_ros.adapters import KeypointsError, stamp_ns
 from pstmo_ros.adapters.people import seen_people
-from pstmo_ros.core.layouts import LAYOUTS, Layout
+from pstmo_ros.core.layouts import Layout, with_joints
 from pstmo_ros.core.types import Frame2D
 
 _NUMPY = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}  # sensor_msgs/PointField's datatypes
@@ -35,7 +35,7 @@ def from_point_cloud(message: Any, layout: Layout, size_px: tuple[int, int]) -> 
         nobody = np.empty((0, joints, 2), np.float32)
         return Frame2D(stamp_ns(message.header), size_px, layout.name, nobody, nobody[..., 0])
     if message.width != joints:
-        fitting = [name for name, other in LAYOUTS.items() if len(other.joints) == message.width]
+        fitting = with_joints(message.width)
         fix = f"set it to {' or '.join(fitting)}" if fitting else "send one point per joint of it"
         raise KeypointsError(
             f"keypoints width is {message.width}, but parameter layout is {layout.name!r} with {joints} joints: {fix}"

@@ -141,6 +141,11 @@ def get(name: str) -> Layout:
     return LAYOUTS[name]
 
 
+def with_joints(count: int) -> list[str]:
+    """Names of the layouts of so many keypoints."""
+    return [layout.name for layout in LAYOUTS.values() if len(layout.joints) == count]
+
+
 def to_model_joints(layout: Layout, points: Floats, scores: Floats) -> tuple[Floats, Floats]:
     """Put a detector's keypoints in the model's joint order.
 

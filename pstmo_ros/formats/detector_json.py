@@ -19,9 +19,7 @@ from pstmo_ros.core.types import Floats
 from pstmo_ros.formats import Source
 from pstmo_ros.recording import Recording, from_frames
 
-# The usual layout of that many joints.
-_USUAL = ("coco_17", "openpose_18", "body_25", "halpe_26", "wholebody_133", "halpe_136")
-_LAYOUTS = {len(layouts.get(name).joints): name for name in _USUAL}
+_USUAL = ("coco_17", "openpose_18", "body_25")  # of several layouts of as many joints
 _FORMS = "OpenPose, AlphaPose, MMPose or RTMLib"
 Person = tuple[Floats, int | None]  # (J, 3) pixels and score, id
 
@@ -117,14 +115,17 @@ def _id(given: Any) -> int | None:
 def _layout(path: Path, joints: int, name: str) -> layouts.Layout:
     if not joints and not name:
         raise ValueError(f"{path}: nobody is in any frame, so the keypoint order is unknown; give layout")
-    if not name and joints not in _LAYOUTS:
-        known = ", ".join(layouts.LAYOUTS)
-        raise ValueError(f"{path}: {joints} joints are no layout known here; give layout: {known}")
-    layout = layouts.get(name or _LAYOUTS[joints])
+    fitting = layouts.with_joints(joints)
+    if not name:
+        usual = [known for known in fitting if known in _USUAL] or fitting
+        if len(usual) != 1:
+            known = ", ".join(fitting or layouts.LAYOUTS)
+            raise ValueError(f"{path}: {joints} joints are no one layout's known here; give layout: {known}")
+        name = usual[0]
+    layout = layouts.get(name)
     if joints not in (0, len(layout.joints)):
-        raise ValueError(
-            f"{path}: people have {joints} joints, layout {layout.name} has {len(layout.joints)}; give another, or none"
-        )
+        fix = f"give {' or '.join(fitting)}" if fitting else "no layout known here has as many"
+        raise ValueError(f"{path}: people have {joints} joints, layout {name} has {len(layout.joints)}; {fix}")
     return layout
 
 

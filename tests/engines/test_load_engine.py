@@ -17,6 +17,7 @@ from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import Engine, EngineError, Options, cache, load_engine
 from pstmo_ros.engines.compile import main as compile_main
+from pstmo_ros.engines.openvino import openvino
 from pstmo_ros.engines.self_test import self_test
 from tests.conftest import record, walker
 
@@ -173,9 +174,7 @@ def test_half_precision_is_refused_on_a_cpu(bundle, engine, why):
 
 
 def test_bf16_on_a_cpu_is_another_precision_or_says_what_the_cpu_lacks(bundle):
-    import openvino
-
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(EngineError, match="this CPU has no bf16 units; give precision auto or fp32"):
             load_engine(bundle, "openvino", Options(precision="bf16"))
         return

@@ -250,7 +250,7 @@ def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):
     graph.until(lambda: reported and values(reported[-1])["frames published"] == "30", "30 frames published")
     assert (reported[-1].level, reported[-1].message) == (DiagnosticStatus.OK, "lifting")
     told = values(reported[-1])
-    assert (told["people tracked"], told["people occluded"]) == ("1", "1")
+    assert (told["people tracked"], told["people occluded"], told["frames published"]) == ("1", "1", "30")
     assert told["engine"].startswith("torch")
     forward, latency = (float(told[name].removesuffix(" ms")) for name in ("forward pass p50", "latency p50"))
     assert 0 < forward < latency
