@@ -30,7 +30,7 @@ setup(
     ],
     extras_require={
         "cpu": ["openvino>=2024.6"],
-        "bags": ["rosbags>=0.10"],
+        "bags": ["rosbags>=0.11"],
         "demo": ["matplotlib>=3.8", "imageio-ffmpeg"],
         "training": ["matplotlib>=3.8", "tensorboard"],
     },

@@ -34,7 +34,7 @@ from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters, after_set
-from pstmo_ros.ros.spin import end_in_peace, interrupt_once, said, spin, to_ros_log
+from pstmo_ros.ros.spin import end, interrupt_once, said, spin, to_ros_log
 from pstmo_ros.ros.transforms import NoTransform, Transforms
 from pstmo_ros.ros.worker import Worker
 
@@ -289,10 +289,7 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        end_in_peace()
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
+        end(node)
 
 
 if __name__ == "__main__":

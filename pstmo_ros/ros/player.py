@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import rclpy
-from rclpy._rclpy_pybind11 import RCLError
+from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -27,7 +27,7 @@ from pstmo_ros.ros.bodies import transform
 from pstmo_ros.ros.inputs import message_class
 from pstmo_ros.ros.outputs import TF_QOS, TF_SOURCE
 from pstmo_ros.ros.parameters import About, Parameters
-from pstmo_ros.ros.spin import end_in_peace, interrupt_once
+from pstmo_ros.ros.spin import end, interrupt_once
 
 STAMPS = ("now", "recorded")
 # A best-effort subscriber acknowledges nothing: it sees this node a little later than this node sees it, and what it
@@ -159,7 +159,7 @@ def main(args: list[str] | None = None) -> int:
         node = Player()
         try:
             node.play()
-        except RCLError:
+        except (RCLError, InvalidHandle):
             if rclpy.ok():
                 raise  # else it could not be sent because everything is ending
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -168,10 +168,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"player: {e}", file=sys.stderr)
         return 1
     finally:
-        end_in_peace()
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
+        end(node)
     return 0
 
 

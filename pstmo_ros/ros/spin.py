@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 import rclpy
+import rclpy.utilities
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.task import Future
@@ -53,15 +54,23 @@ def interrupt_once() -> None:
     """Let the first interrupt end the process: `ros2 launch` adds its own to the terminal's Ctrl-C, and a second one
     would cut that ending short. To be called before rclpy.init, which passes signals on to this handler."""
 
-    def end(*_: object) -> None:
-        end_in_peace()
+    def interrupt(*_: object) -> None:
+        _ignore_interrupts()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGINT, interrupt)
 
 
-def end_in_peace() -> None:
-    """Let no interrupt cut the ending short."""
+def end(node: Any) -> None:
+    """Destroy a node, or None, and shut rclpy down; no signal cuts that short."""
+    _ignore_interrupts()
+    if node is not None:
+        node.destroy_node()
+    # Not rclpy.try_shutdown: since Kilted that gives SIGTERM its default action back, and a second one would kill.
+    rclpy.utilities.try_shutdown()
+
+
+def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

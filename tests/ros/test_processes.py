@@ -70,8 +70,9 @@ def test_a_transition_that_is_not_possible_does_not_end_the_node(graph, lifter):
     assert not graph.change_state("configure")
     client = graph.client(ChangeState, "/lifter/change_state")
     client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
-    assert graph.state() == "active", "rclpy gives no answer to a transition by number, but the node lives"
-    assert "refused" in end(lifter, signal.SIGINT)
+    assert graph.state() == "active", "some versions of rclpy give no answer, but the node lives"
+    log = end(lifter, signal.SIGINT)
+    assert "refused" in log or "Unable to start transition" in log  # the node's word, or since Kilted rclpy's own
 
 
 def test_without_autostart_the_node_says_how_to_go_on(graph, bundle):
