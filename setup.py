@@ -29,7 +29,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "cpu": ["openvino>=2024.6"],
+        "cpu": ["openvino>=2024.6", "packaging"],  # which openvino converts with, and does not ask for
         "bags": ["rosbags>=0.11"],
         "demo": ["matplotlib>=3.8", "imageio-ffmpeg"],
         "training": ["matplotlib>=3.8", "tensorboard"],

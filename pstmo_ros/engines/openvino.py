@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.types import Floats
@@ -31,6 +32,15 @@ def openvino() -> Any:
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("openvino")
+
+
+def _spelled_out(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Slices with a dimension, a start and an end: torch 2.8 leaves out the defaults, without which OpenVINO 2026.4
+    cannot read them. (What is given is other than them, for conversion traces once more.)"""
+    for node in program.graph.nodes:
+        if node.target == torch.ops.aten.slice.Tensor:
+            node.args = (*node.args, *(0, 0, sys.maxsize)[len(node.args) - 1 :])
+    return program
 
 
 class OpenVinoEngine(Engine):
@@ -113,7 +123,7 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     def write(folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's, about itself
-            model = ov.convert_model(exported(bundle))
+            model = ov.convert_model(_spelled_out(exported(bundle)))
         model.reshape([-1, *bundle.golden_x.shape[1:]])
         ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pstmo_ros import engines
 from pstmo_ros.core.bundle import BundleError, save_bundle
@@ -134,6 +135,13 @@ def test_the_second_start_compiles_nothing(bundle, caplog, tmp_path, monkeypatch
         load_engine(bundle, "openvino", Options(threads=1))
     assert "compiling" not in caplog.text
     assert "reproduces the golden poses" in caplog.text
+
+
+def test_openvino_takes_slices_as_torch_2_8_exports_them(bundle, tmp_path, monkeypatch):
+    forward, whole = STMO.forward, torch.ops.aten.slice.Tensor
+    monkeypatch.setattr(STMO, "forward", lambda model, x: whole(whole(forward(model, whole(x)), 1), 2, None, 17))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert load_engine(bundle, "openvino").name.startswith("openvino")
 
 
 def test_an_unwritable_cache_is_no_obstacle(bundle, tmp_path, monkeypatch, caplog):
