@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import rclpy
-from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -27,7 +26,7 @@ from pstmo_ros.ros.bodies import transform
 from pstmo_ros.ros.inputs import message_class
 from pstmo_ros.ros.outputs import TF_QOS, TF_SOURCE
 from pstmo_ros.ros.parameters import About, Parameters
-from pstmo_ros.ros.spin import end, interrupt_once
+from pstmo_ros.ros.spin import InvalidHandle, RCLError, end, interrupt_once
 
 STAMPS = ("now", "recorded")
 # A best-effort subscriber acknowledges nothing: it sees this node a little later than this node sees it, and what it

@@ -11,9 +11,12 @@ from typing import Any
 
 import rclpy
 import rclpy.utilities
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.task import Future
+
+# Of rclpy's C++ part, whose module's name is not the same in every version.
+RCLError, InvalidHandle = rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle
 
 Transition = Callable[[Any, Any], Any]
 WAKE_S = 0.25  # the events executor looks for signals only this often
