@@ -18,7 +18,9 @@ class Centring(nn.Module):
     OTHER_FRAMES = 1e-3
     SMALLEST = 0.02  # as a ray: a person at about 40 m
     weights: Tensor
-    optical: Tensor  # the optical axis, a buffer as the weights: what is made in ``forward`` no CUDA graph can capture
+    # Buffers: what is made in ``forward`` no CUDA graph can capture, and a NaN in a graph torch 2.8 cannot save.
+    optical: Tensor  # the optical axis
+    missing: Tensor
 
     def __init__(self, frames: int, centre: int) -> None:
         """centre: the frame, of so many, whose joints are looked at."""
@@ -27,6 +29,7 @@ class Centring(nn.Module):
         weights[:, centre] = 1
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("optical", torch.tensor([0.0, 0.0, 1.0]), persistent=False)
+        self.register_buffer("missing", torch.tensor(torch.nan), persistent=False)
 
     def forward(self, rays: Tensor, frames: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rays (B, N, 17, 2), NaN where missing -> centred coordinates of the same shape, and the axis to be turned
@@ -44,7 +47,7 @@ class Centring(nn.Module):
         depth = (rays * across).sum(-1, keepdim=True) + along
         x = (rays - across * ((depth + 1) / (along + 1))) / depth.clamp(min=0.1)
         size = ((weights * x * x).sum((1, 2)) / total).sum(-1).sqrt().clamp(min=self.SMALLEST)
-        return torch.where(seen, x / size[:, None, None, None], torch.nan), axis
+        return torch.where(seen, x / size[:, None, None, None], self.missing), axis
 
     # The smallest rotation from unit vector a to b is 1 - (a + b)(a + b)' / (1 + a'b) + 2 b a'. In this form no matrix
     # is made and nothing is a matrix product, which autocast and engines would run in bf16.
