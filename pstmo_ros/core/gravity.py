@@ -23,11 +23,11 @@ def to_point(down: Any) -> Any:
 
 def to_vector(point: Tensor) -> Tensor:
     """Points (…, 2) -> unit vectors (…, 3), camera axes; zero where the point is NaN: not known."""
-    known = torch.isfinite(point)
-    x, z = torch.where(known, point, 0.0).unbind(-1)
+    unknown = ~torch.isfinite(point)
+    x, z = torch.where(unknown, 0.0, point).unbind(-1)
     square = x * x + z * z
     vector = torch.stack([2 * x, 1 - square, 2 * z], -1) / (1 + square)[..., None]
-    return vector * known.all(-1, keepdim=True)
+    return torch.where(unknown.any(-1, keepdim=True), 0.0, vector)  # torch_tensorrt converts any, not all
 
 
 def with_down(windows: Floats, down: tuple[float, float, float] | None) -> Floats:

@@ -21,7 +21,7 @@ from pstmo_ros.core.refine import Refine
 
 def flipped(points: Tensor, mirrored: Sequence[int] | Tensor) -> Tensor:
     """Left and right swapped: (…, J, C) with x first, and for each joint the one on its other side -> (…, J, C)."""
-    points = points[..., torch.as_tensor(mirrored, device=points.device), :]
+    points = points.index_select(-2, torch.as_tensor(mirrored, device=points.device))  # torch_tensorrt converts this
     return torch.cat([-points[..., :1], points[..., 1:]], -1)
 
 

@@ -55,8 +55,8 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
             arg_inputs=[trt.Input(**input_shapes(shape, options.people), dtype=torch.float32)],
             **compile_arguments(accepted, cache.root() / "tensorrt_timing.bin"),
         )
-        # Example tensors, as 2.8 asks for; two people, so that neither exporter takes the batch for a constant.
-        trt.save(compiled, str(folder / _FILE), arg_inputs=[torch.zeros(2, *shape, device="cuda")])
+        # As it is: traced again, as later versions than 2.8 would, it took the example's number of people alone.
+        trt.save(compiled, str(folder / _FILE), retrace=False)
 
     def read(folder: Path) -> TensorRtEngine:
         return TensorRtEngine(trt.load(str(folder / _FILE)).module(), options.precision)

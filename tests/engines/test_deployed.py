@@ -105,6 +105,15 @@ def test_numbers_in_the_graph_are_finite(model):
     assert np.isfinite(numbers).all()
 
 
+@pytest.mark.parametrize("model", ["small", "realtime", "accurate"])
+def test_one_tensorrt_engine_can_take_the_whole_graph(model):
+    """torch_tensorrt 2.8 would leave these to torch, and so cut the graph into engines before and after them."""
+    left_to_torch = {torch.ops.aten.all.dim, torch.ops.aten.index.Tensor}
+    used = {node.target for node in exported(load(model_path(model))).graph.nodes}
+    assert torch.ops.aten.any.dim in used
+    assert not used & left_to_torch
+
+
 def test_exported_takes_any_batch(tmp_path):
     bundle = trained(SMALL, tmp_path)
     program = exported(bundle).module()
