@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,12 +122,12 @@ def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tm
         started = ""
         while "1/600" not in started and demo.poll() is None:  # its bar: lifter and player are at work
             started += demo.stderr.read(1)
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(demo.pid)], capture_output=True, text=True)
-        assert len(children.stdout.split()) == 2
+        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
+        nodes = [pid for pid in children if b"pstmo_ros.ros" in Path("/proc", pid, "cmdline").read_bytes()]
+        assert len(nodes) == 2
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=30)
-        left = subprocess.run(["ps", "-o", "pid=", "-p", ",".join(children.stdout.split())], capture_output=True)
-        assert not left.stdout.split()
+        assert not [pid for pid in nodes if Path("/proc", pid).exists()]
         assert demo.returncode == 130
     finally:
         demo.kill()
