@@ -63,8 +63,20 @@ def build(recipe: Recipe, prove: Callable[[Engine], object], also: Callable[[Pat
 
 
 def root() -> Path:
-    """The folder of all entries, in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pstmo_ros"
+    """The folder of all entries, in the user's cache folder; one that cannot be, for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pstmo_ros"
+    except RuntimeError:  # a user without a name, as in containers
+        return Path(os.devnull)
+
+
+def shared(name: str, scratch: Path) -> Path:
+    """Where a file is that compilations share: beside the entries, or in a scratch folder where nothing can be kept."""
+    try:
+        root().mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return scratch / name
+    return (root() if os.access(root(), os.W_OK) else scratch) / name
 
 
 def entry(recipe: Recipe) -> Path:

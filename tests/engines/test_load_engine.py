@@ -151,6 +151,25 @@ def test_an_unwritable_cache_is_no_obstacle(bundle, tmp_path, monkeypatch, caplo
     assert "not cached" in caplog.text
 
 
+def test_a_user_without_a_home_has_no_cache_but_an_engine(bundle, tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 5)  # nobody's: the password database does not know it
+    assert load_engine(bundle, "openvino").name.startswith("openvino")
+    assert "not cached" in caplog.text
+    assert cache.shared("timing.bin", tmp_path) == tmp_path / "timing.bin"
+
+
+def test_what_compilations_share_is_kept_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kept = cache.shared("timing.bin", tmp_path)
+    assert kept.parent == cache.root()
+    assert kept.parent.is_dir()
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache.shared("timing.bin", tmp_path) == tmp_path / "timing.bin"
+
+
 def test_without_a_gpu_its_engines_are_passed_over_with_the_reason(bundle, monkeypatch, caplog):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with caplog.at_level(logging.INFO):
