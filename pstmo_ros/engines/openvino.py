@@ -34,15 +34,6 @@ def openvino() -> Any:
     return importlib.import_module("openvino")
 
 
-def _spelled_out(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Slices with a dimension, a start and an end: torch 2.8 leaves out the defaults, without which OpenVINO 2026.4
-    cannot read them. (What is given is other than them, for conversion traces once more.)"""
-    for node in program.graph.nodes:
-        if node.target == torch.ops.aten.slice.Tensor:
-            node.args = (*node.args, *(0, 0, sys.maxsize)[len(node.args) - 1 :])
-    return program
-
-
 class OpenVinoEngine(Engine):
     """OpenVINO on the CPU, any batch size. path: of an OpenVINO model. precision: fp32 or bf16.
 
@@ -134,3 +125,12 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
         write,
         lambda folder: OpenVinoEngine(folder / "model.xml", precision, threads, options.people),
     )
+
+
+def _spelled_out(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Slices with a dimension, a start and an end: torch 2.8 leaves out the defaults, without which OpenVINO 2026.4
+    cannot read them. (What is given is other than them, for conversion traces once more.)"""
+    for node in program.graph.nodes:
+        if node.target == torch.ops.aten.slice.Tensor:
+            node.args = (*node.args, *(0, 0, sys.maxsize)[len(node.args) - 1 :])
+    return program

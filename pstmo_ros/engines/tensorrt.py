@@ -55,7 +55,7 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
             arg_inputs=[trt.Input(**input_shapes(shape, options.people), dtype=torch.float32)],
             **compile_arguments(accepted, cache.shared("tensorrt_timing.bin", folder.parent)),
         )
-        # As it is: traced again, as later versions than 2.8 would, it took the example's number of people alone.
+        # As it is: versions after 2.8 would trace it again, and it would take the example's number of people alone.
         trt.save(compiled, str(folder / _FILE), retrace=False)
 
     def read(folder: Path) -> TensorRtEngine:
