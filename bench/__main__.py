@@ -1,7 +1,7 @@
 """How fast everything is on this machine, in one run: docs/bench.json and docs/bench.md.
 
 make bench        or    python -m bench [--parts engines lifter node] [--frames 27 81 243] [--people 1 2 10 32]
-                                        [--rounds 5] [--turns 3] [--out docs/bench]
+                                        [--rounds 5] [--loads 1x50 1x200 10x50] [--turns 3] [--out docs/bench]
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ PARTS = ("engines", "lifter", "node")
 MODELS = ("small", "realtime", "accurate")
 CROWDS = (1, 2, 5, 10, 30)
 LOADS = ((1, 50.0), (1, 200.0), (10, 50.0))  # people, and messages a second
+
+
+def load(text: str) -> tuple[int, float]:
+    """One of LOADS: "10x50" are ten people, 50 messages a second."""
+    people, _, rate_hz = text.partition("x")
+    return int(people), float(rate_hz)
 
 
 def machine() -> str:
@@ -100,6 +106,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument(
         "--steps", type=int, default=600, help="frames that the lifter is given for each number of people"
     )
+    parser.add_argument("--loads", nargs="+", type=load, default=LOADS, metavar="PEOPLExHZ", help="of the node")
     parser.add_argument("--seconds", type=float, default=18.0, help="of messages in all, for each node")
     parser.add_argument("--turns", type=int, default=3, help="that relay and nodes take, for as long in all")
     parser.add_argument("--out", type=Path, default=Path("docs/bench"), help="without ending")
@@ -116,7 +123,8 @@ def main(args: list[str] | None = None) -> None:
     if "node" in given.parts:
         from bench import node
 
-        data |= {"node": node.measure(tuple(given.models), LOADS, given.seconds, given.turns), "starts": node.starts()}
+        data["node"] = node.measure(tuple(given.models), tuple(given.loads), given.seconds, given.turns)
+        data["starts"] = node.starts()
     data["peak_memory"] = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
     if torch.cuda.is_available():
         data["peak_memory"] += f", {torch.cuda.max_memory_reserved() / 2**20:.0f} MB on the GPU"

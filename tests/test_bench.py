@@ -9,7 +9,7 @@ import pytest
 
 def test_bench_writes_its_report(tmp_path):
     small = ["--frames", "9", "--people", "1", "--rounds", "1", "--steps", "10", "--models", "small",
-             "--seconds", "3", "--turns", "1"]  # fmt: skip
+             "--loads", "2x100", "--seconds", "3", "--turns", "1"]  # fmt: skip
     command = [sys.executable, "-m", "bench", *small, "--out", str(tmp_path / "b")]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     data = json.loads((tmp_path / "b.json").read_text())
@@ -17,7 +17,8 @@ def test_bench_writes_its_report(tmp_path):
     assert {"plain_ms", "floor_ms", "torch_ms"} <= row.keys()
     assert row["plain / torch"] == row["plain_ms"] / row["torch_ms"]
     assert [(r["model"], r["people"]) for r in data["lifter"]] == [("small", p) for p in (1, 2, 5, 10, 30)]
-    assert [(r["people"], r["messages/s"]) for r in data["node"]] == [(1, 50.0), (1, 200.0), (10, 50.0)]
+    assert [(r["people"], r["messages/s"]) for r in data["node"]] == [(2, 100.0)]
+    assert {"first start s", "second start s"} <= data["starts"].keys()
     for row in data["lifter"]:
         stages = [v for k, v in row.items() if k not in ("model", "people", "step_ms")]
         assert row["step_ms"] == pytest.approx(sum(stages))
