@@ -1,6 +1,8 @@
 """Lifter and player as users start them: processes of their own, which end when asked to."""
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -117,6 +119,7 @@ def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tm
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a script's background job starts
+        start_new_session=True,
     )
     try:
         started = ""
@@ -130,7 +133,8 @@ def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tm
         assert not [pid for pid in nodes if Path("/proc", pid).exists()]
         assert demo.returncode == 130
     finally:
-        demo.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(demo.pid, signal.SIGKILL)  # what it started, too, should it not have ended that
 
 
 def test_the_player_steps_through_detectors_json(graph, tmp_path):
