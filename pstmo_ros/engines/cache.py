@@ -73,10 +73,15 @@ def root() -> Path:
 def shared(name: str, scratch: Path) -> Path:
     """Where a file is that compilations share: beside the entries, or in a scratch folder where nothing can be kept."""
     try:
-        root().mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = _made_root()
     except OSError:
         return scratch / name
-    return (root() if os.access(root(), os.W_OK) else scratch) / name
+    return (folder if os.access(folder, os.W_OK) else scratch) / name
+
+
+def _made_root() -> Path:
+    root().mkdir(parents=True, exist_ok=True, mode=0o700)
+    return root()
 
 
 def entry(recipe: Recipe) -> Path:
@@ -89,8 +94,7 @@ def entry(recipe: Recipe) -> Path:
 
 def _put(made: Path, folder: Path) -> None:
     """Copy an entry to its place in one step, so that nobody meets half of one."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = Path(tempfile.mkdtemp(dir=folder.parent))
+    part = Path(tempfile.mkdtemp(dir=_made_root()))
     try:
         shutil.copytree(made, part, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)

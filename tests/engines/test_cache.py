@@ -1,0 +1,104 @@
+"""Compiled models on disk: made once, checked each time, never trusted."""
+
+import copy
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from pstmo_ros import engines
+from pstmo_ros.core.bundle import save_bundle
+from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.model import STMO
+from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.engines import Options, cache, load_engine
+from tests.conftest import record, walker
+
+FP32 = Options(precision="fp32")
+
+
+@pytest.mark.parametrize("damage", ["foreign", "corrupt", "incomplete"])
+def test_a_bad_cache_entry_is_rebuilt_not_trusted(bundle, damage, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load_engine(bundle, "openvino", FP32)
+    (weights,) = tmp_path.rglob("model.bin")
+    listed = weights.parent / "files.json"
+    data = weights.read_bytes()
+    if damage == "foreign":
+        listed.write_text(listed.read_text().replace("openvino", "another"))
+    elif damage == "corrupt":
+        weights.write_bytes(data[::-1])
+    else:
+        listed.unlink()
+    with caplog.at_level(logging.WARNING):
+        engine = load_engine(bundle, "openvino", FP32)
+    assert "compiling again" in caplog.text
+    np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
+    assert weights.read_bytes() == data
+
+
+def test_a_whole_cache_entry_that_computes_something_else_is_rebuilt(bundle, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    other = copy.deepcopy(bundle.model)
+    other.head.fc.bias.data += 0.01
+    recipe = engines.ENGINES["openvino"](dataclasses.replace(bundle, model=other), Options())
+    cache.build(recipe, prove=str)
+    with caplog.at_level(logging.WARNING):
+        engine = load_engine(bundle, "openvino", FP32)
+    assert "poses are 17.3 mm off" in caplog.text
+    np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
+
+
+def test_the_second_start_compiles_nothing(bundle, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with caplog.at_level(logging.INFO):
+        load_engine(bundle, "openvino")
+        assert "compiling the model with OpenVINO" in caplog.text
+        caplog.clear()
+        load_engine(bundle, "openvino", Options(threads=1))
+    assert "compiling" not in caplog.text
+    assert "reproduces the golden poses" in caplog.text
+
+
+def test_an_unwritable_cache_is_no_obstacle(bundle, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert load_engine(bundle, "openvino").name.startswith("openvino")
+    assert "not cached" in caplog.text
+
+
+def test_a_user_without_a_home_has_no_cache_but_an_engine(bundle, tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 5)  # nobody's: the password database does not know it
+    assert load_engine(bundle, "openvino").name.startswith("openvino")
+    assert "not cached" in caplog.text
+    assert cache.shared("timing.bin", tmp_path) == tmp_path / "timing.bin"
+
+
+def test_what_compilations_share_is_kept_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kept = cache.shared("timing.bin", tmp_path)
+    assert kept.parent == cache.root()
+    assert kept.parent.is_dir()
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache.shared("timing.bin", tmp_path) == tmp_path / "timing.bin"
+
+
+def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = ModelConfig(frames=9, stride=1, dim=32, heads=4, depth=1, mofa=False, dial=True, uncertainty=True)
+    windows = np.random.default_rng(0).standard_normal((2, 9, 17, 2)).astype(np.float32)
+    bundle = save_bundle(tmp_path / "dial.safetensors", STMO(config), "rays", {"data": "none"}, windows)
+    for look_ahead_s in (0.0, bundle.config.longest_look_ahead_s):
+        asked = bundle.at(look_ahead_s)
+        found = load_engine(asked, "openvino", FP32).infer(windows)
+        np.testing.assert_allclose(found, asked.golden_y, atol=1e-4)
+        assert found.shape == (2, 17, 4)
+    assert len(list(tmp_path.rglob("files.json"))) == 2
+    recording = record([walker(0.1)], Camera.from_field_of_view((1280, 720), 65.0))
+    lifter = PoseLifter(bundle, load_engine(bundle, "openvino"))
+    assert lifter.step(next(recording.frames()))[0].std_m is not None
