@@ -1,6 +1,6 @@
 """How accurate a model is, and under what: docs/accuracy.md is made by this.
 
-    python -m training.accuracy realtime --every 3 --out docs/accuracy.md
+    python -m training.accuracy realtime --every 4 --out docs/accuracy.md
 
 Everything goes through PoseLifter.step, frame by frame, on people whom training never saw, before virtual cameras and
 the virtual detector of training.evaluate; the output filter is off. Each table changes one thing.
@@ -125,14 +125,30 @@ def figures(results: Sequence[Run], joints: Sequence[int] = ALL, origin: int = s
     }
 
 
+def covered(results: Sequence[Run], joints: Sequence[int] = ALL, origin: int = skeleton.ROOT) -> dict[str, float]:
+    """The coordinates that are within two of their standard deviations, in %; nothing of models without deviations.
+
+    Deviations are about the pelvis: NaN about another ``origin``.
+    """
+    if any(r.std_m is None for r in results):
+        return {}
+    off = deviations(results, joints) if origin == skeleton.ROOT else torch.empty(0)
+    return {"in 2 std %": 100 * (off <= 2).double().mean().item()}
+
+
+def deviations(results: Sequence[Run], joints: Sequence[int] = ALL) -> Tensor:
+    """Each coordinate's error in its standard deviations, of the frames with a pose; the pelvis is where it is."""
+    joints = [j for j in joints if j != skeleton.ROOT]
+    off = [(r.poses_m - r.truth_m)[:, joints].abs() / r.std_m[:, joints, None] for r in results if r.std_m is not None]
+    every = torch.cat(off)
+    return every[every.isfinite()]
+
+
 def calibration(results: Sequence[Run]) -> dict[str, float]:
     """How often a coordinate's error is within so many of its standard deviations, in %, and errors over deviations."""
-    std = torch.cat([r.std_m for r in results if r.std_m is not None])
-    error = torch.cat([r.poses_m - r.truth_m for r in results]).abs()
-    ratio = error[:, 1:] / std[:, 1:, None]  # the pelvis is the origin
-    ratio = ratio[ratio.isfinite()]
-    within = {f"within {k}, %": 100 * (ratio <= k).double().mean().item() for k in (1, 2, 3)}
-    return within | {"RMS of error / deviation": ratio.square().mean().sqrt().item()}
+    off = deviations(results)
+    within = {f"within {k}, %": 100 * (off <= k).double().mean().item() for k in (1, 2, 3)}
+    return within | {"RMS of error / deviation": off.square().mean().sqrt().item()}
 
 
 def report(
@@ -148,12 +164,13 @@ def report(
         for condition in rows:
             results = list(runs(condition, lifters, mocap, clips, seed))
             kept = kept or results
-            values = figures(results, condition.joints, condition.origin)
+            of = condition.joints, condition.origin
+            values = figures(results, *of) | covered(results, *of)
             base = base or values["MPJPE"]
             table.append((condition.name, values | {"ratio": values["MPJPE"] / base}))
         yield markdown(title, table)
-    actions = sorted({r.action for r in kept})
-    yield markdown("Action", [(a, figures([r for r in kept if r.action == a])) for a in actions])
+    actions = {a: [r for r in kept if r.action == a] for a in sorted({r.action for r in kept})}
+    yield markdown("Action", [(a, figures(of) | covered(of)) for a, of in actions.items()])
     if kept[0].std_m is not None:
         yield markdown("Standard deviations (a Gaussian's: 68.3, 95.4, 99.7, 1)", [("all joints", calibration(kept))])
 
@@ -187,8 +204,8 @@ def main() -> None:
             f"`python -m training.accuracy {' '.join(sys.argv[1:])}`: {frames} frames of {len(clips)} clips, split "
             f"{args.split}, seed {args.seed}, model sha256 {bundle.sha256}.\n\n"
             "Errors in mm (MPJVE per frame), root as the median of its error in % of its distance; no output filter, "
-            "zero look-ahead and gravity unknown unless said, COCO-17 with detector noise. The ratio is to the "
-            "first row's MPJPE.\n"
+            "zero look-ahead and gravity unknown unless said, COCO-17 with detector noise. In 2 std: coordinates "
+            "within two of the model's standard deviations (a Gaussian's: 95.4). Ratios are to the first row's MPJPE.\n"
         )
         parts = [head]
         for part in report(bundle, mocap, clips, args.seed, mocap.rate_hz, Options(precision=args.precision)):

@@ -203,8 +203,8 @@ def _scored(run: accuracy.Run) -> accuracy.Run:
 
 
 def _figures(runs: Sequence[accuracy.Run]) -> dict[str, float]:
-    """As training.accuracy's, and how much longer limbs are than they should be, in %."""
-    values = accuracy.figures(runs, _JOINTS)
+    """As training.accuracy's tables, and how much longer limbs are than they should be, in %."""
+    values = accuracy.figures(runs, _JOINTS) | accuracy.covered(runs, _JOINTS)
     lengths = []
     for poses in (torch.cat([r.poses_m for r in runs]), torch.cat([r.truth_m for r in runs])):
         lengths.append(sum((poses[:, j] - poses[:, p]).norm(dim=-1) for p, j in _BONES))
@@ -249,8 +249,8 @@ def _head(scene: Scene) -> str:
         f"layout {layout}. Limbs and pelvis are triangulated in {100 * scene.found:.0f} % of the frames; the cameras' "
         f"keypoints are {scene.miss_px:.0f} pixels from the points in the median.\n\n"
         "Errors in mm (MPJVE per frame) of the limbs' joints about the pelvis, root as the median of its error in % of "
-        "its distance, limbs as the median of how much longer they are than triangulated; no output filter, zero "
-        "look-ahead.\n"
+        "its distance, in 2 std: coordinates within two of the model's standard deviations, limbs as the median of how "
+        "much longer they are than triangulated; no output filter, zero look-ahead.\n"
     )
 
 

@@ -13,7 +13,7 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from tests.conftest import walker
-from training.accuracy import Run, calibration, figures
+from training.accuracy import Run, calibration, covered, figures
 from training.changes import every, hide, hide_some, swap_sides
 from training.mocap import CMU, Mocap, load_mocap
 from training.synthesis import place_camera, record_clip
@@ -110,8 +110,10 @@ def test_deviations_that_are_right_are_called_right():
     good = calibration([Run("a", poses, truth, share, std)])
     assert good["within 1, %"] == pytest.approx(68.3, abs=0.5)
     assert good["RMS of error / deviation"] == pytest.approx(1, abs=0.02)
-    boastful = calibration([Run("a", poses, truth, share, std / 2)])
-    assert boastful["RMS of error / deviation"] == pytest.approx(2, abs=0.04)
+    assert covered([Run("a", poses, truth, share, std)], [3, 4])["in 2 std %"] == pytest.approx(95.4, abs=0.5)
+    boastful = Run("a", poses, truth, share, std / 2)
+    assert calibration([boastful])["RMS of error / deviation"] == pytest.approx(2, abs=0.04)
+    assert covered([boastful])["in 2 std %"] == pytest.approx(68.3, abs=0.5)
 
 
 def test_figures_count_the_joints_asked_for_and_frames_without_a_pose():
