@@ -76,14 +76,15 @@ _ENGINES = """Engines: P-STMO-S, d = 256, random weights. `plain` is an eager mo
 one is, on the same device; `floor` is the model's matrix products at the rate of one large product in fp32. `bf16` and
 `fp16`, where the machine has units for them, are what these precisions give; `off` how far their poses (of bodies of
 about a metre) are from fp32's in the mean."""
-_NODE = """The node as a process of its own, over DDS, beside a bare relay of the same messages: latency from the
-keypoints' stamp to the skeletons' arrival, and processor time per frame. Between messages that come 20 ms apart,
-whatever else runs on the machine takes the caches; of 200 a second that is no matter."""
+_NODE = """The node as a process of its own, over DDS, beside a bare relay of the same messages: latency from
+sending the keypoints to receiving the skeletons, and processor time per frame. Between messages that come 20 ms apart,
+whatever else runs on the machine takes the caches; at 200 a second it has no time to."""
 
 
 def page(data: Mapping[str, Any], command: str) -> str:
     """What was measured, as Markdown. data: as ``main`` writes it to the JSON file."""
-    parts = [f"# How fast\n\n`{command}` on {data['machine']}. Medians; peak memory of the run {data['peak_memory']}."]
+    title = f"# How fast on {data['machine'].partition(';')[0]}"
+    parts = [f"{title}\n\n`{command}` on {data['machine']}. Medians; peak memory of the run {data['peak_memory']}."]
     if "engines" in data:
         parts += [_ENGINES, table(data["engines"])]
         parts += ["The same as windows a second, of the largest batch:", table(throughput(data["engines"]))]

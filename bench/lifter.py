@@ -9,7 +9,8 @@ import numpy as np
 
 from bench.traffic import crowd
 from pstmo_ros.core.bundle import load
-from pstmo_ros.core.pipeline import PoseLifter
+from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
+from pstmo_ros.core.tracks import TrackConfig
 from pstmo_ros.engines import load_engine, model_path
 
 
@@ -30,13 +31,15 @@ def measure(model: str, people: tuple[int, ...], frames: int = 200) -> list[dict
             forward.append(time.perf_counter() - started)
             return out
 
-        lifter, observing, lifting = PoseLifter(bundle, timed), [], []
+        config = LifterConfig(tracks=TrackConfig(max_people=count))
+        lifter, observing, lifting = PoseLifter(bundle, timed, config), [], []
         recording = crowd(count)
         for frame in itertools.islice(recording.frames(), frames):
             started = time.perf_counter()
             windows = lifter.observe(frame, recording.camera)
             observed = time.perf_counter()
-            lifter.lift(windows, recording.camera)
+            poses = lifter.lift(windows, recording.camera)
+            assert len(poses) == count, "somebody was left out"
             observing.append(observed - started)
             lifting.append(time.perf_counter() - observed)
         half = slice(frames // 2, None)  # histories are full by then

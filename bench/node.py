@@ -30,7 +30,7 @@ def measure(
             with running("bench.relay") as process:
                 bare.append(send(recording, process.pid, rate_hz, seconds / turns))
             for model in models:
-                with lifter(model=model) as process:
+                with lifter({"model": model, "tracks.max_people": count}) as process:
                     lifted[model].append(send(recording, process.pid, rate_hz, seconds / turns))
         for model, traffic in lifted.items():
             figures = _figures("relay", bare) | _figures("node", traffic)
@@ -52,7 +52,7 @@ def starts() -> dict[str, float]:
         environment = {"XDG_CACHE_HOME": folder}
         for name in ("first start s", "second start s"):
             started = time.monotonic()
-            with lifter(environment) as process:
+            with lifter({}, environment) as process:
                 assert process.stderr is not None
                 for line in process.stderr:
                     if "active: listening" in line:

@@ -48,9 +48,11 @@ def crowd(people: int) -> Recording:
 
 
 @contextmanager
-def lifter(environment: Mapping[str, str] | None = None, **parameters: object) -> Iterator[subprocess.Popen[str]]:
+def lifter(
+    parameters: Mapping[str, object], environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """The lifter, configuring and activating itself, with its log on standard error; ended afterwards."""
-    settings = {"autostart": "true"} | parameters
+    settings = {"autostart": "true"} | dict(parameters)
     given = [a for name, value in settings.items() for a in ("-p", f"{name}:={value}")]
     log = ("--log-level", "warn", "--log-level", "lifter:=info")
     with running("pstmo_ros.ros.node", "--ros-args", *log, *given, environment=environment) as process:
