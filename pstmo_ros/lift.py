@@ -55,7 +55,8 @@ def lift(recording: Recording, lifter: PoseLifter, progress: bool = False) -> Li
                 poses[t, p] = pose.position_m
             if pose.std_m is not None:
                 std[t, p] = pose.std_m
-    return Lifted(np.fromiter(at, np.int64, len(at)), ids, poses, roots, scores, velocities, std)
+    placed = recording.camera is not None
+    return Lifted(np.fromiter(at, np.int64, len(at)), ids, poses, roots, scores, velocities, std, placed)
 
 
 def _poses(recording: Recording, lifter: PoseLifter, progress: bool) -> Iterator[Pose3D]:

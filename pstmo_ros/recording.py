@@ -55,6 +55,8 @@ class Recording:
             xy, scores = self.keypoints[t, ..., :2], np.nan_to_num(self.keypoints[t, ..., 2])
             there = np.flatnonzero((np.isfinite(xy).all(-1) & (scores > 0)).any(-1))
             ids = None if self.person_ids is None else tuple(int(i) for i in self.person_ids[t, there])
+            if ids and min(ids) < 0:  # the detector had none
+                ids = None
             yield Frame2D(int(stamp), self.size_px, self.layout, xy[there], scores[there], ids, self.stand(t))
 
     def stand(self, t: int) -> Stand | None:
@@ -91,7 +93,7 @@ class Lifted:
 
     stamps_ns (T,), person_ids (T, P), poses_m (T, P, 17, 3) in the camera frame, NaN without a camera; poses_root_m
     (T, P, 17, 3) relative to the pelvis; scores (T, P, 17); velocities_m_s (T, P, 17, 3) of ``shown_m``, NaN at a
-    person's first pose; std_m (T, P, 17), NaN from a model that does not say.
+    person's first pose; std_m (T, P, 17), NaN from a model that does not say. placed: whether there was a camera.
     """
 
     stamps_ns: npt.NDArray[np.int64]
@@ -101,11 +103,12 @@ class Lifted:
     scores: Floats
     velocities_m_s: Floats
     std_m: Floats
+    placed: bool
 
     @property
     def shown_m(self) -> Floats:
         """Poses in the camera frame, or about the pelvis in a recording without a camera, (T, P, 17, 3)."""
-        return self.poses_m if np.isfinite(self.poses_m).any() else self.poses_root_m
+        return self.poses_m if self.placed else self.poses_root_m
 
 
 def from_frames(frames: Sequence[Frame2D], camera: Camera | None, frame_id: str = CAMERA_FRAME) -> Recording:

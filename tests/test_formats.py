@@ -141,6 +141,13 @@ def test_each_fault_of_json_is_named(tmp_path, text, source, message):
         read(tmp_path / "a.json", source)
 
 
+def test_files_of_one_frame_number_are_named(tmp_path):
+    for i in range(2):
+        (tmp_path / f"{i}_keypoints_2d.json").write_text('{"people": []}')
+    with pytest.raises(ValueError, match=r"1_keypoints_2d.json is not the only file of frame 2, the last number"):
+        read(tmp_path, KNOWN)
+
+
 @pytest.mark.parametrize("name", ["bag", "one.mcap"])
 def test_a_bag_gives_back_the_recording_and_holds_the_skeletons(tmp_path, recording, lifted, name):
     lifted.std_m[:] = 0.05
@@ -164,7 +171,7 @@ def test_a_bag_gives_back_the_recording_and_holds_the_skeletons(tmp_path, record
 
 
 def test_skeletons_of_a_bag_without_a_camera_are_about_the_pelvis_and_say_so(tmp_path, recording, lifted):
-    lifted.poses_m[:] = np.nan
+    lifted = dataclasses.replace(lifted, placed=False)
     writer("bag")(tmp_path / "bag", dataclasses.replace(recording, camera=None), lifted)
     message = _skeletons(tmp_path / "bag")[-1]
     assert message.header.frame_id == "left_eye_root_relative"

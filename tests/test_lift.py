@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pstmo_ros.core import bundle as bundles
+from pstmo_ros.core import skeleton
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.engines import load_engine, model_path
@@ -69,6 +70,21 @@ def test_someone_who_is_not_there_yet_is_nan_with_id_minus_one(bundle, recording
     assert (lifted.person_ids[:20] == [1, -1]).all()
     assert np.isnan(lifted.poses_m[:20, 1]).all()
     assert (lifted.person_ids[20:] == [1, 2]).all()
+
+
+def test_people_without_a_place_are_not_at_the_camera(bundle, recording):
+    recording.keypoints[..., skeleton.LIMBS, 2] = 0
+    lifted = lift(recording, _lifter(bundle))
+    assert np.isfinite(lifted.poses_root_m).any()
+    assert np.isnan(lifted.shown_m).all()
+
+
+def test_ids_that_are_not_known_lose_nobody(bundle, recording):
+    """-1 is an id that a detector did not give, as in messages."""
+    recording.person_ids[:, 1] = -1
+    lifted = lift(recording, _lifter(bundle))
+    assert (lifted.person_ids >= 0).all()
+    assert np.isfinite(lifted.poses_m).all()
 
 
 def test_command_line(bundle, recording, tmp_path):

@@ -129,8 +129,10 @@ class Camera:
             move = np.clip(np.stack([move_x, move_y], -1), -_FAR, _FAR)
             rays = rays - move
             if not (np.abs(move) > _DONE).any():
-                return rays
-        return np.where(np.abs(self._bend(rays) - distorted) < _WRONG, rays, np.nan)
+                break
+        # Pixels that the lens' fold leaves out also have a solution, on the other side of the axis.
+        found = (np.abs(self._bend(rays) - distorted) < _WRONG).all(-1) & ((rays * distorted).sum(-1) >= 0)
+        return np.where(found[..., None], rays, np.nan)
 
     def _bend_fisheye(self, rays: Floats) -> Floats:
         r = np.linalg.norm(rays, axis=-1, keepdims=True)

@@ -118,7 +118,10 @@ def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None, view: View
     smooth = due.track.smoother(due.stamp_ns, np.vstack([pose, root]))
     pose, root = smooth[:-1], smooth[-1]
     position: Floats | None = pose + root if np.isfinite(root).all() else None
-    velocity = due.track.velocity(due.stamp_ns, pose if position is None else position)
+    if position is None:
+        velocity = due.track.velocity_unplaced(due.stamp_ns, pose)
+    else:
+        velocity = due.track.velocity(due.stamp_ns, position)
     if view and stand:
         pose, velocity = pose @ stand.rotation.T, velocity @ stand.rotation.T
         position = None if position is None else stand.seen(position)

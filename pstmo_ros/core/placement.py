@@ -8,6 +8,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.types import Floats
 
 MIN_DEPTH_M = 0.3
+LEAST_JOINTS = 3  # that must be seen of somebody
 _LIMBS = np.array(skeleton.LIMBS)
 _RIDGE = 1e-12
 _PASSES = 2  # the second pass weighs each joint by 1/depth, which turns the algebraic error into pixels
@@ -27,7 +28,7 @@ def place(poses_m: Floats, rays: Floats, scores: Floats) -> Floats:
     uv, w = rays[:, _LIMBS], scores[:, _LIMBS]
     seen = np.isfinite(uv).all(-1) & (w > 0)
     out = np.full((len(x), 3), np.nan)
-    solvable = seen.sum(-1) >= 3
+    solvable = seen.sum(-1) >= LEAST_JOINTS
     if not solvable.any():
         return out
 

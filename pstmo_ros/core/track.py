@@ -20,7 +20,8 @@ class Track:
     history: History
     motion: Motion
     smoother: OneEuro
-    velocity: Velocity = field(default_factory=Velocity)
+    velocity: Velocity = field(default_factory=Velocity)  # of poses in space
+    velocity_unplaced: Velocity = field(default_factory=Velocity)  # of those that have no place, about the pelvis
     sides: Sides = field(default_factory=Sides)
 
     def turn(self, move: Move) -> None:
@@ -31,7 +32,7 @@ class Track:
 
     def filter_anew(self, smoothing: SmoothingConfig) -> None:
         """Forget what was put out: from now on it is in another frame."""
-        self.smoother, self.velocity = OneEuro(smoothing), Velocity()
+        self.smoother, self.velocity, self.velocity_unplaced = OneEuro(smoothing), Velocity(), Velocity()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,6 +12,7 @@ import numpy as np
 from pstmo_ros.core import layouts
 from pstmo_ros.core.association import Motion, associate, compare, extent, follow
 from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.placement import LEAST_JOINTS
 from pstmo_ros.core.sides import ORDERS
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.steady import Steadier
@@ -183,7 +185,7 @@ class Tracks:
 
     def _continued(self, frame: Frame2D, joints: Floats, present: list[int]) -> list[tuple[int, Track]]:
         """Each person present and their track, moved along with them; new ones included, as many as may be followed."""
-        known = list(self._tracks.values())
+        known = [t for t in self._tracks.values() if t.motion.stamp_ns != frame.stamp_ns]  # the rest went on already
         ids = None if frame.person_ids is None else [frame.person_ids[p] for p in present]
         motions = [t.motion for t in known]
         pairs: dict[int, int] = {}
@@ -193,8 +195,7 @@ class Tracks:
         tracks = {k: known[t] for k, t in pairs.items()}
         if ids is not None:
             self._rename({k: ids[k] for k in tracks}, tracks)
-        new = [k for k in range(len(present)) if k not in tracks]
-        for k in sorted(new, key=lambda k: -float(extent(joints[present[k]]))):
+        for k in self._newcomers(joints[present], tracks):
             if ids is not None and ids[k] in self._tracks:
                 self.oddities.append(Oddity.RECYCLED)
                 del self._tracks[ids[k]]
@@ -204,6 +205,15 @@ class Tracks:
             elif Oddity.CROWDED not in self.oddities:
                 self.oddities.append(Oddity.CROWDED)
         return [(present[k], tracks[k]) for k in sorted(tracks)]
+
+    def _newcomers(self, joints: Floats, tracks: Container[int]) -> list[int]:
+        """Which of the people present have no track and may get one, the largest first.
+
+        Not those of whom hardly a joint shows: they have no size, so that nothing would go on with them.
+        """
+        shown = np.isfinite(joints[..., 0]).sum(-1)
+        new = [k for k in range(len(joints)) if k not in tracks and shown[k] >= LEAST_JOINTS]
+        return sorted(new, key=lambda k: -float(extent(joints[k])))
 
     def _settled(self, track: Track, stamp_ns: int, joints: Floats, size_px: float) -> Indices:
         """The order (17,) that puts a person's joints (17, 2) on their sides; so are earlier ones, if need be."""

@@ -39,7 +39,13 @@ def read_json(path: Path, source: Source) -> Recording:
     numbered: dict[int, list[Person]] = {}
     for k, file in enumerate(files):
         if path.is_dir():
-            numbered[k if (number := _number(file)[0]) < 0 else number] = _one_frame(file, _load(file))
+            number = k if (number := _number(file)[0]) < 0 else number
+            if number in numbered:
+                raise ValueError(
+                    f"{path}: {file.name} is not the only file of frame {number}, the last number in its name; "
+                    "number the frames last, and give each camera a folder"
+                )
+            numbered[number] = _one_frame(file, _load(file))
         else:
             numbered = dict(_many_frames(file, _load(file)))
     if len({len(points) for people in numbered.values() for points, _ in people}) > 1:

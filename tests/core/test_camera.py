@@ -94,3 +94,12 @@ def test_rays_do_not_depend_on_resolution():
 def test_uncalibrated_matrix_is_refused():
     with pytest.raises(ValueError, match="not calibrated"):
         Camera.from_matrix(np.zeros((3, 3)), (640, 480))
+
+
+def test_what_a_lens_folds_away_has_no_ray_on_the_other_side():
+    """KITTI's left colour camera folds at 791 pixels from its centre, just beyond its image."""
+    distortion = (-0.3728755, 0.2037299, 0.002219027, 0.001383707, -0.07233722)
+    camera = Camera(1392, 512, 984.2439, 980.8141, 690.0, 233.1966, distortion)
+    rays = camera.rays(np.array([[1391.0, 233.0], [1440.0, 233.0], [1490.0, 233.0], [1600.0, 233.0], [-200.0, 233.0]]))
+    assert 0.8 < rays[0, 0] < rays[1, 0] < 1.1
+    assert np.isnan(rays[2:]).all()

@@ -94,3 +94,16 @@ def test_a_joint_that_was_not_seen_has_score_zero_and_still_a_position(bundle, c
         pose = lifter.step(frame, camera)[0]
     assert pose.scores[skeleton.index("left_wrist")] == 0
     assert np.isfinite(pose.root_relative_m).all()
+
+
+@pytest.mark.parametrize("hidden", [slice(20, 21), slice(0, 10)], ids=["for a frame", "at first"])
+def test_velocities_do_not_leap_when_somebody_has_no_place(bundle, camera, hidden):
+    recording, oracle = _scene(bundle, camera, people=1)
+    recording.keypoints[hidden, :, skeleton.LIMBS, 2] = 0
+    lifter, speeds = PoseLifter(bundle, oracle, RAW), {True: [], False: []}
+    for frame in recording.frames():
+        (pose,) = lifter.step(frame, camera)
+        speeds[pose.position_m is not None].append(np.linalg.norm(pose.velocity_m_s, axis=-1))
+    assert len(speeds[False]) == len(range(100)[hidden])
+    assert np.nanmax(speeds[True]) < 4, "a walker's; the place of the pelvis is no step"
+    assert np.isfinite(speeds[True][1:]).all()

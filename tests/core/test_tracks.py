@@ -145,6 +145,30 @@ def test_people_may_come_one_message_each(camera):
             assert tracks.oddities == []
 
 
+def test_people_close_together_in_messages_of_their_own_stay_two(camera):
+    tracks, frames = _tracks(), _frames(camera, people=1)
+    for frame in frames[:10]:
+        beside = frame.keypoints_px + np.float32([30, 0])
+        for p, points in enumerate((frame.keypoints_px, beside)):
+            tracks.observe(dataclasses.replace(frame, keypoints_px=points, person_ids=(p,)))
+    assert tracks.person_ids == (0, 1)
+    assert [len(tracks._tracks[p].history) for p in (0, 1)] == [10, 10]
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_stray_joint_is_nobody_and_pushes_nobody_out(camera, ids):
+    tracks = _tracks(max_people=2)
+    for i, frame in enumerate(_frames(camera, ids=ids)[:50]):
+        points, scores = frame.keypoints_px.copy(), frame.scores.copy()
+        points[1], scores[1, 1:] = (1270, 400 + i), 0  # a joint of somebody at the image's border
+        scores[0] *= not 10 <= i < 40  # somebody who is hidden for a while
+        due = tracks.observe(dataclasses.replace(frame, keypoints_px=points, scores=scores))
+        assert Oddity.RECYCLED not in tracks.oddities
+    first = 1 if ids else 0
+    assert [d.person_id for d in due] == [first]
+    assert tracks.person_ids == (first,)
+
+
 @pytest.mark.parametrize("ids", [True, False])
 def test_memory_does_not_grow_with_people_who_come_and_go(camera, ids):
     tracks, frames = _tracks(), _frames(camera, ids=ids, people=1)
