@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from pstmo_ros.adapters import TF_MESSAGE
-from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core import skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
@@ -22,14 +21,10 @@ from pstmo_ros.formats.bag_tf import Links, message
 from pstmo_ros.formats.bvh import write_bvh
 from pstmo_ros.formats.rosbag import bag_header, write_bag
 from pstmo_ros.lift import lift, writer
-from pstmo_ros.recording import Recording, save_recording
+from pstmo_ros.recording import save_recording
 from tests.conftest import record, walker
 from tests.core.test_steady import drive
 from training.motion.bvh import read_bvh
-
-RATE_HZ = 50.0
-HALPE = Source(rate_hz=RATE_HZ, size_px=(640, 480), layout="halpe_26")
-KNOWN = Source(rate_hz=RATE_HZ, size_px=(640, 480))
 
 
 @pytest.fixture
@@ -41,111 +36,6 @@ def recording(camera):
 @pytest.fixture
 def lifted(bundle, recording):
     return lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
-
-
-def detector_recording(camera, layout):
-    """Two people in a detector's layout; the second comes at frame 3."""
-    rng, joints = np.random.default_rng(0), len(layouts.get(layout).joints)
-    keypoints = rng.uniform(50, 600, (10, 2, joints, 3)).astype(np.float32)
-    keypoints[..., 2] = 0.5
-    keypoints[0, 0, 4] = np.nan
-    keypoints[:3, 1] = np.nan
-    ids = np.tile([4, 9], (10, 1))
-    stamps = np.round(np.arange(10) / RATE_HZ * 1e9).astype(np.int64)
-    return Recording(keypoints, stamps, (640, 480), layout, ids)
-
-
-def people(recording, t):
-    """Frame t's people as (points (J, 3) with zeros where not seen, id)."""
-    points = np.nan_to_num(recording.keypoints[t])
-    return [(p, int(i)) for p, i in zip(points, recording.person_ids[t], strict=True) if p[:, 2].any()]
-
-
-def openpose(folder, r):
-    for t in range(len(r.stamps_ns)):
-        listed = [{"person_id": [i], "pose_keypoints_2d": p.ravel().tolist()} for p, i in people(r, t)]
-        (folder / f"walk_{t:012d}_keypoints.json").write_text(json.dumps({"version": 1.3, "people": listed}))
-    return folder
-
-
-def alphapose(folder, r):
-    listed = [{"image_id": f"{t}.jpg", "category_id": 1, "keypoints": p.ravel().tolist(), "score": 2.5, "idx": i}
-              for t in range(len(r.stamps_ns)) for p, i in people(r, t)]  # fmt: skip
-    (folder / "alphapose-results.json").write_text(json.dumps(listed))
-    return folder / "alphapose-results.json"
-
-
-def _instances(r, t):
-    listed = people(r, t)
-    return [{"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist(), "track_id": i} for p, i in listed]
-
-
-def mmpose_video(folder, r):
-    frames = [{"frame_id": t + 1, "instances": _instances(r, t)} for t in range(len(r.stamps_ns))]
-    (folder / "results.json").write_text(json.dumps({"meta_info": {}, "instance_info": frames}))
-    return folder / "results.json"
-
-
-def mmpose_images(folder, r):
-    for t in range(len(r.stamps_ns)):
-        (folder / f"{t}.json").write_text(json.dumps(_instances(r, t)))
-    return folder
-
-
-def rtmlib(folder, r):
-    for t in range(len(r.stamps_ns)):
-        points = [p for p, _ in people(r, t)]
-        frame = {"keypoints": [p[:, :2].tolist() for p in points], "scores": [p[:, 2].tolist() for p in points]}
-        (folder / f"{t}.json").write_text(json.dumps(frame))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("write", "layout"),
-    [
-        *((openpose, name) for name in ("body_25", "openpose_18", "halpe_26", "mediapipe_33")),
-        *((alphapose, name) for name in ("coco_17", "halpe_26", "halpe_136")),
-        *((mmpose_video, name) for name in ("coco_17", "wholebody_133")),
-        (mmpose_images, "coco_17"),
-        (rtmlib, "halpe_26"),
-    ],
-)
-def test_detectors_json_is_what_was_detected(tmp_path, camera, write, layout):
-    expected = detector_recording(camera, layout)
-    got = read(write(tmp_path, expected), Source(rate_hz=RATE_HZ, size_px=(640, 480)))
-    np.testing.assert_array_equal(got.stamps_ns, expected.stamps_ns)
-    assert (got.layout, got.size_px) == (layout, (640, 480))
-    for a, b in zip(got.frames(), expected.frames(), strict=True):
-        np.testing.assert_allclose(a.keypoints_px, b.keypoints_px, rtol=1e-5)
-        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-5)
-        assert a.person_ids == (None if write is rtmlib else b.person_ids)
-
-
-@pytest.mark.parametrize(
-    ("text", "source", "message"),
-    [
-        ("{}", KNOWN, r"a\.json: not a frame of OpenPose, AlphaPose, MMPose or RTMLib"),
-        ("{", KNOWN, r"a\.json: not a readable JSON file"),
-        ('{"people": []}', Source(), "no frame rate and no image size"),
-        ('{"people": []}', KNOWN, "keypoint order is unknown; give layout"),
-        ('{"people": [{}]}', KNOWN, r"a\.json: not as .* write it .KeyError: 'pose"),
-        ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', KNOWN, "1 joints are no"),
-        ('{"people": [{"pose_keypoints_2d": [1, 2, 1]}]}', HALPE, "1 joints, layout halpe_26 has 26; no layout"),
-        (json.dumps({"people": [{"pose_keypoints_2d": [1] * 51}]}), HALPE, "26; give h36m_17 or coco_17"),
-        (json.dumps({"people": [{"pose_keypoints_2d": [1] * 42}]}), KNOWN, "14 .* no one layout.*: crowdpose_14, aic"),
-    ],
-)
-def test_each_fault_of_json_is_named(tmp_path, text, source, message):
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path / "a.json", source)
-
-
-def test_files_of_one_frame_number_are_named(tmp_path):
-    for i in range(2):
-        (tmp_path / f"{i}_keypoints_2d.json").write_text('{"people": []}')
-    with pytest.raises(ValueError, match=r"1_keypoints_2d.json is not the only file of frame 2, the last number"):
-        read(tmp_path, KNOWN)
 
 
 @pytest.mark.parametrize("name", ["bag", "one.mcap"])
@@ -204,7 +94,7 @@ def test_a_bag_keeps_how_a_camera_moved(tmp_path, recording, lifted):
 
 
 def test_transforms_of_a_bag_are_joined_as_tf2_joins_them(tmp_path, recording, lifted):
-    """odom and the camera below map and base_link; a link that ends early, and one that never changes."""
+    """odom and the camera below map and base_link; a link that ends early, and one whose last word counts."""
     writer("bag")(tmp_path / "bag", recording, lifted)
     store = get_typestore(Stores.ROS2_JAZZY)
     stamps, base = recording.stamps_ns, drive(0.5, 40.0, (1.0, 0.0))
@@ -215,7 +105,8 @@ def test_transforms_of_a_bag_are_joined_as_tf2_joins_them(tmp_path, recording, l
             if t < 10:
                 yield "/tf", stamp, "odom", "base_link", base[t]
             yield "/tf", stamp, "map", "odom", drift[t]
-        yield "/tf_static", 0, "base_link", "left_eye", mount
+        yield "/tf_static", 0, "base_link", "left_eye", drift[0]
+        yield "/tf_static", 1, "base_link", "left_eye", mount
 
     with Writer(tmp_path / "tf", version=9) as bag:
         to = {topic: bag.add_connection(topic, TF_MESSAGE, typestore=store) for topic in ("/tf", "/tf_static")}
@@ -257,10 +148,10 @@ def test_bvh_comes_back_to_the_millimetre(tmp_path):
     for parent, child in skeleton.BONES:
         bone = poses[:, child] - poses[:, parent]
         fixed[:, child] = fixed[:, parent] + bone / np.linalg.norm(bone, axis=-1, keepdims=True) * lengths[child]
-    write_bvh(tmp_path / "a.bvh", fixed, RATE_HZ)
+    write_bvh(tmp_path / "a.bvh", fixed, 50.0)
     motion = read_bvh(tmp_path / "a.bvh")
     points = motion.points[:, [motion.names.index(joint) for joint in skeleton.JOINTS]] / 100 * (1, -1, -1)
-    assert motion.rate_hz == pytest.approx(RATE_HZ)
+    assert motion.rate_hz == pytest.approx(50.0)
     np.testing.assert_allclose(points, fixed, atol=1e-3)
 
 

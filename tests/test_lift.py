@@ -152,6 +152,8 @@ def test_a_recording_played_again_has_new_people_and_later_stamps(recording):
     assert (np.diff(twice.stamps_ns) == 20_000_000).all()
     assert np.unique(twice.person_ids).tolist() == [1, 2, 4, 5]
     np.testing.assert_array_equal(twice.keypoints[50:], recording.keypoints)
+    recording.person_ids[:, 1] = -1
+    assert (recording.repeated(2).person_ids[:, 1] == -1).all(), "who has no id has none the second time"
 
 
 def test_where_down_is_can_be_said(aware, recording, tmp_path):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.placement import place
@@ -46,3 +47,21 @@ def test_too_few_joints_give_no_position(camera, seen):
 def test_all_joints_on_one_ray_give_no_position(camera):
     poses, rays, _ = _scene(camera)
     assert np.isnan(place(poses, np.zeros_like(rays), np.ones(rays.shape[:2]))).all()
+
+
+def test_it_is_the_error_in_the_image_that_is_least(camera):
+    """Hands and legs near the camera: their rays count as much as their pixels say, not as their depth does."""
+    rng = np.random.default_rng(1)
+    pose = rng.uniform(-0.5, 0.5, (skeleton.J, 3))
+    pose[list(skeleton.LIMBS[:6]), 2] -= 1.2
+    pose -= pose[skeleton.ROOT]
+    root, limbs = np.array([0.1, 0.1, 2.4]), list(skeleton.LIMBS)
+
+    def seen(at):
+        points = pose + at
+        return points[:, :2] / points[:, 2:]
+
+    rays = seen(root) + 0.01 * rng.standard_normal((100, skeleton.J, 2))
+    least = [least_squares(lambda at, r=r: (seen(at) - r)[limbs].ravel(), root).x for r in rays]
+    placed = place(np.repeat(pose[None], len(rays), 0), rays, np.ones(rays.shape[:2]))
+    assert np.linalg.norm(placed - least, axis=-1).mean() < 0.01

@@ -122,3 +122,21 @@ def test_a_late_frame_is_taken_as_its_neighbours(camera):
     expected = [frames[k] for k in (*range(76), 77, 76, 78, 79)]
     for d, f in zip(due, expected, strict=True):
         np.testing.assert_array_equal(d.joints_px, f.keypoints_px[0])
+
+
+def test_after_a_gap_the_detector_is_taken_at_its_word(camera):
+    frames = _frames(camera)
+    seen = [_reordered(f, ALL) if 70 <= k < 75 else f for k, f in enumerate(frames)]
+    due, _ = _run(seen[:75] + seen[95:96])
+    kept = [f.keypoints_px[0] for f in [*frames[71:75], frames[95]]]
+    np.testing.assert_array_equal(due[-1].track.history.joints[-5:], kept)
+
+
+def test_scores_that_wait_are_put_back_with_their_joints(camera):
+    frames = _frames(camera)
+    for frame in frames:
+        frame.scores[0] = np.linspace(0.3, 1.0, skeleton.J)
+    due, _ = _run([_reordered(f, ALL) if k < 20 else f for k, f in enumerate(frames)], look_ahead_s=1.0)
+    for d, f in zip(due, frames, strict=True):
+        np.testing.assert_array_equal(d.joints_px, f.keypoints_px[0])
+        np.testing.assert_array_equal(d.scores, f.scores[0])

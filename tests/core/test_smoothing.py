@@ -35,6 +35,15 @@ def test_nothing_smears_over_a_coordinate_that_was_unknown():
     assert smooth(60 * MS, np.array([[0.0, 0, 7.0]]))[0, 2] == 7
 
 
+def test_a_place_that_was_unknown_for_a_frame_comes_back_for_good():
+    smooth = OneEuro(SmoothingConfig())
+    values = [np.full((1, 3), np.nan if k == 3 else 1.0 + 0.1 * k) for k in range(8)]
+    out = [smooth(k * 20 * MS, value) for k, value in enumerate(values)]
+    assert np.isnan(out[3]).all()
+    np.testing.assert_array_equal(out[4], values[4])
+    assert np.isfinite(out[5:]).all()
+
+
 def test_a_late_frame_passes_through_and_leaves_no_trace():
     smooth, reference = OneEuro(SmoothingConfig()), OneEuro(SmoothingConfig())
     for s in (smooth, reference):

@@ -5,7 +5,7 @@ import pytest
 
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import Oddity, TrackConfig, Tracks
-from pstmo_ros.core.window import WindowSpec
+from pstmo_ros.core.window import History, WindowSpec
 from tests.conftest import record, walker
 
 SPEC = WindowSpec(27, 3, 50.0, 13)
@@ -18,6 +18,14 @@ def _tracks(look_ahead_s=0.0, **config) -> Tracks:
 def _frames(camera, seconds=2.0, ids=True, people=2):
     walkers = [walker(seconds, offset_m=(1.5 * i - 0.7, 4.0 + i)) for i in range(people)]
     return list(record(walkers, camera, ids=ids).frames())
+
+
+def _only(frame, *people):
+    chosen = list(people)
+    ids = tuple(frame.person_ids[p] for p in people)
+    return dataclasses.replace(
+        frame, keypoints_px=frame.keypoints_px[chosen], scores=frame.scores[chosen], person_ids=ids
+    )
 
 
 def _shift(frame, seconds):
@@ -176,3 +184,45 @@ def test_memory_does_not_grow_with_people_who_come_and_go(camera, ids):
         frame = dataclasses.replace(frames[0], person_ids=(i,) if ids else None)
         tracks.observe(_shift(frame, 5.0 * i))
         assert len(tracks) == 1
+
+
+def test_memory_does_not_grow_with_time(camera):
+    tracks, frames = _tracks(), _frames(camera, people=1)
+    for i in range(500):
+        tracks.observe(_shift(frames[0], 0.02 * i))
+    assert len(tracks._stamps) < 100
+
+
+def test_whoever_is_hidden_longest_makes_room(camera):
+    tracks, frames = _tracks(max_people=2), _frames(camera, people=3)
+    for frame, people in zip(frames, [(0, 1), (1,), (2,)], strict=False):
+        tracks.observe(_only(frame, *people))
+    assert tracks.person_ids == (2, 3)
+
+
+def test_a_gap_shorter_than_a_jump_is_no_leap(camera):
+    tracks, frames = _tracks(max_coast_s=0.3), _frames(camera)
+    tracks.observe(frames[0])
+    tracks.observe(_shift(frames[1], 0.6))
+    assert tracks.oddities == []
+
+
+@pytest.mark.parametrize(("look_ahead_s", "max_gap_s"), [(0.5, 0.1), (0.0, 0.3)])
+def test_windows_reach_back_to_their_beginning(camera, look_ahead_s, max_gap_s):
+    """As a history does that forgets nothing; one joint is hidden for a while that a window's beginning cuts."""
+    tracks, whole = _tracks(look_ahead_s, max_gap_s=max_gap_s), History(100, max_gap_s)
+    for k, frame in enumerate(_frames(camera, 4.0, people=1)):
+        if 100 <= k < 100 + 40 * max_gap_s:
+            frame.scores[0, 3] = 0
+        whole.add(frame.stamp_ns, np.where(frame.scores[0, :, None] > 0, frame.keypoints_px[0], np.nan))
+        for due in tracks.observe(frame):
+            grid = SPEC.grid_ns(due.stamp_ns)
+            np.testing.assert_allclose(due.track.history.window(grid), whole.window(grid), atol=1e-3)
+
+
+def test_a_newcomer_without_an_id_gets_none_that_is_taken(camera):
+    tracks, frames = _tracks(), _frames(camera)
+    tracks.observe(_only(frames[0], 0))
+    tracks.observe(dataclasses.replace(_only(frames[1], 0), person_ids=(2,)))
+    due = tracks.observe(dataclasses.replace(frames[2], person_ids=None))
+    assert len({d.person_id for d in due}) == len(tracks) == 2

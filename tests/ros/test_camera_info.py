@@ -6,6 +6,7 @@ from std_msgs.msg import Header
 from pstmo_ros.adapters.camera_info import camera_from, image_size
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.calibration import Calibration
 
 FISHEYE = Camera(848, 800, 285.0, 286.0, 424.0, 400.0, (-0.005, 0.04, -0.037, 0.006), "equidistant")
 POINTS = np.random.default_rng(0).uniform((-1, -1, 3), (1, 1, 6), (50, 3))
@@ -54,3 +55,16 @@ def test_an_unknown_lens_is_named(camera):
     info.distortion_model = "equidistand"
     with pytest.raises(ValueError, match="did you mean 'equidistant'"):
         camera_from(info)
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_a_camera_info_that_changes_is_taken(camera, rectified):
+    calibration, message = Calibration("camera_info", (0, 0), rectified, print), messages.camera_info(Header(), camera)
+    calibration.take(message)
+    before = calibration.camera
+    if rectified:
+        message.p[0] = 800.0
+    else:
+        message.roi.x_offset = 100
+    calibration.take(message)
+    assert calibration.camera != before
