@@ -205,6 +205,20 @@ def test_lifecycle(graph, bundle, recording):
     assert graph.state() == "finalized"
 
 
+def test_nothing_is_left_of_the_activation_before(graph, bundle, recording):
+    graph.start(bundle, look_ahead_s=0.1)
+    for t in range(8):
+        graph.send(recording, t)
+    graph.until(lambda: len(graph.got["skeletons"]) == 3)  # five frames wait for what follows
+    assert graph.change_state("deactivate")
+    assert graph.change_state("activate")
+    graph.match()
+    for t in range(20, 30):
+        graph.send(recording, t)
+    graph.until(lambda: len(graph.got["skeletons"]) == 8)
+    assert stamps(graph.got["skeletons"][3:]) == recording.stamps_ns[20:25].tolist()
+
+
 def set_parameter(graph, name, value):
     request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
     (result,) = graph.call(SetParameters, "/lifter/set_parameters", request).results
