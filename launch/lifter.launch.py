@@ -21,18 +21,18 @@ TYPES = {
 BELOW_CAMERA = "below_camera"  # where RViz shows people while there is no target_frame
 CONFIG = Path(get_package_share_directory("pstmo_ros")) / "config"
 ARGUMENTS = (
-    ("params_file", str(CONFIG / "lifter.yaml"), "Parameters of the lifter; this file is also their manual."),
+    ("params_file", str(CONFIG / "lifter.yaml"), "Parameter file; the default one explains every parameter."),
     ("model", "", "Model name or file; empty takes it from params_file."),
     ("engine", "", "auto, tensorrt, cuda_graphs, openvino or torch; empty takes it from params_file."),
     ("keypoints_type", "", "Messages of the detector, such as yolo; empty takes it from params_file (auto)."),
     ("keypoints_form", "", "YAML file for keypoints_type generic; empty takes it from params_file."),
     ("layout", "", "Keypoint order of the input, such as coco_17; empty takes it from params_file."),
-    ("look_ahead_s", "", "Seconds that each pose waits to be better; empty takes it from params_file."),
+    ("look_ahead_s", "", "Delay of each pose in seconds, for accuracy; empty takes it from params_file."),
     ("rectified", "", "true where the detector sees the rectified image; empty takes it from params_file."),
     ("image_size", "", "[width, height] while there is no camera_info; empty takes it from params_file."),
     ("target_frame", "", "Frame of all outputs, such as map; empty takes it from params_file."),
     ("gravity_frame", "", "Frame whose z points up, such as base_link; empty takes it from params_file."),
-    ("odom_frame", "", "For cameras that move: frame that does not, such as odom; empty takes it from params_file."),
+    ("odom_frame", "", "For moving cameras: a fixed frame, such as odom; empty takes it from params_file."),
     ("publish_tf", "", "true broadcasts body_<id> on /tf; empty takes it from params_file."),
     ("rep155", "", "true publishes /humans/bodies; empty takes it from params_file."),
     ("keypoints", "keypoints", "Topic of the keypoints."),
@@ -43,7 +43,7 @@ ARGUMENTS = (
     ("log_level", "info", "debug, info, warn, error or fatal."),
     ("rviz", "false", "Also start RViz with config/lifter.rviz."),
     ("camera_frame", "camera_optical_frame", "With rviz: frame_id of the keypoints."),
-    ("fixed_frame", "", "With rviz: the frame to look from; empty takes target_frame, else 1 m below the camera."),
+    ("fixed_frame", "", "RViz's fixed frame; empty takes target_frame, else 1 m below the camera."),
 )
 
 
