@@ -17,6 +17,7 @@ TYPES = {
     **{name: str for name in ("model", "engine", "keypoints_type", "keypoints_form", "layout")},
     **{name: str for name in ("target_frame", "gravity_frame", "odom_frame")},
     **{"look_ahead_s": float, "rectified": bool, "image_size": list[int], "publish_tf": bool, "rep155": bool},
+    **{"use_sim_time": bool, "autostart": bool},
 }
 BELOW_CAMERA = "below_camera"  # where RViz shows people while there is no target_frame
 CONFIG = Path(get_package_share_directory("pstmo_ros")) / "config"
@@ -38,7 +39,7 @@ ARGUMENTS = (
     ("keypoints", "keypoints", "Topic of the keypoints."),
     ("camera_info", "camera_info", "Topic of the camera's calibration (sensor_msgs/CameraInfo)."),
     ("namespace", "", "Namespace of the node."),
-    ("use_sim_time", "false", "Take time from /clock."),
+    ("use_sim_time", "", "true takes time from /clock; empty takes it from params_file."),
     ("autostart", "true", "Configure and activate; false leaves that to a lifecycle manager."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
     ("rviz", "false", "Also start RViz with config/lifter.rviz."),
@@ -47,19 +48,21 @@ ARGUMENTS = (
 )
 
 
+def settings(context: LaunchContext, *names: str) -> dict[str, ParameterValue]:
+    """Of these arguments those that were given; what is left empty overrides nothing."""
+    given = [name for name in names if LaunchConfiguration(name).perform(context)]
+    return {name: ParameterValue(LaunchConfiguration(name), value_type=TYPES[name]) for name in given}
+
+
 def lifter(context: LaunchContext) -> list[LifecycleNode]:
-    """The node; arguments left empty do not override the parameter file."""
-    wanted = [name for name in TYPES if LaunchConfiguration(name).perform(context)]
-    settings = {name: ParameterValue(LaunchConfiguration(name), value_type=TYPES[name]) for name in wanted}
-    for name in ("use_sim_time", "autostart"):
-        settings[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
+    """The node."""
     return [
         LifecycleNode(
             package="pstmo_ros",
             executable="lifter",
             name="lifter",
             namespace=LaunchConfiguration("namespace"),
-            parameters=[LaunchConfiguration("params_file"), settings],
+            parameters=[LaunchConfiguration("params_file"), settings(context, *TYPES)],
             remappings=[(name, LaunchConfiguration(name)) for name in ("keypoints", "camera_info")],
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",
@@ -81,13 +84,14 @@ def rviz(context: LaunchContext) -> list[Node]:
             *("--qx", "0.5", "--qy", "-0.5", "--qz", "0.5", "--qw", "0.5"),
         ],
     )
+    clock = settings(context, "use_sim_time")
     viewer = Node(
         package="rviz2",
         executable="rviz2",
         name="rviz2",
         namespace=LaunchConfiguration("namespace"),
         arguments=["-d", str(CONFIG / "lifter.rviz"), "-f", fixed],
-        parameters=[{"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}],
+        parameters=[clock] if clock else [],
     )
     return [upright, viewer] if fixed == BELOW_CAMERA else [viewer]
 

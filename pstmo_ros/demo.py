@@ -54,6 +54,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         recording = load_recording(args.recording)
+        for name in ("truth_m", "person_ids", "camera"):
+            if getattr(recording, name) is None:
+                raise ValueError(f"recording {args.recording} has no {name}: poses are held against the known truth")
         played = recording.repeated(args.repeat)
         with tempfile.TemporaryDirectory() as folder:
             save_recording(Path(folder) / "played.npz", played)
@@ -171,7 +174,8 @@ def by_frame(recording: Recording, received: Received) -> Floats:
             break
     else:
         raise RuntimeError("the skeletons' stamps are not those of the frames sent")
-    ids = recording.person_ids if recording.person_ids is not None else np.tile(np.arange(2), (len(recorded), 1))
+    ids = recording.person_ids
+    assert ids is not None
     poses = np.full((*ids.shape, skeleton.J, 3), np.nan, np.float32)
     for t, people, given in zip(np.searchsorted(recorded, shifted), received.person_ids, received.poses_m, strict=True):
         for person_id, pose in zip(people, given, strict=True):

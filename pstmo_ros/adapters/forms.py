@@ -17,6 +17,7 @@ from pstmo_ros.core import layouts
 from pstmo_ros.core.layouts import LAYOUTS, Layout, nearest, to_model_joints
 from pstmo_ros.core.types import Frame2D
 
+_PATHS = ("header", "people", "id", "points", "key", "x", "y", "score")
 _JOINTS = tuple(sorted({joint for layout in LAYOUTS.values() for joint in layout.joints}))
 
 
@@ -49,8 +50,15 @@ class Form:
     normalized: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.type.split("/")) != 3:
+        if not isinstance(self.type, str) or len(self.type.split("/")) != 3:
             raise ValueError(f"form field type is {self.type!r}; give package/msg/Name")
+        for name in _PATHS:
+            if not isinstance(path := getattr(self, name), str):
+                raise ValueError(f"form field {name} is {path!r}; give a path, field names joined by dots")
+        if not self.joints or not isinstance(self.joints, (str, list, tuple, Mapping)):
+            raise ValueError(f"form field joints is {self.joints!r}; give a layout's name, a list or a mapping")
+        if not self.points and not isinstance(self.joints, Mapping):
+            raise ValueError("form field points is empty; give the path of a person's points, or joints as a mapping")
         if isinstance(self.joints, str):
             layouts.get(self.joints)
             return
@@ -82,6 +90,11 @@ def load_form(path: str | Path) -> Form:
             raise ValueError(f"form {str(path)!r} has {name!r}; {nearest(str(name), tuple(fields))}")
     if missing := {"type", "joints"} - set(given):
         raise ValueError(f"form {str(path)!r} lacks {', '.join(sorted(missing))}")
+    for name in _PATHS:  # an index alone is a path, too, and an empty line is an empty path
+        if type(given.get(name, "")) is int:
+            given[name] = str(given[name])
+        elif given.get(name, "") is None:
+            given[name] = ""
     try:
         return Form(**given)
     except ValueError as e:

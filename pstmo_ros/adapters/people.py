@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -26,11 +27,22 @@ def seen_people(
     seen = np.isfinite(xy).all(-1) & np.isfinite(scores) & (scores > 0)
     xy[~seen], scores[~seen] = np.nan, 0
     there = np.flatnonzero(seen.any(-1))
-    given = [ids[int(p)] for p in there]
-    known = tuple(int(i) for i in given if i is not None and i >= 0)
+    given = [_numbered(ids[int(p)]) for p in there]
+    known = tuple(i for i in given if i is not None)
     if len(set(known)) != len(known):
         raise KeypointsError(f"keypoints person_id repeats: {list(known)}; give each person an id of their own, or -1")
     return Frame2D(stamp_ns, size_px, layout, xy[there], scores[there], known if len(known) == len(given) else None)
+
+
+def _numbered(given: float | None) -> int | None:
+    """An id as an int32, None for none; one that is too large becomes another that is always the same."""
+    if given is None or not math.isfinite(given) or given < 0:
+        return None
+    return int(given) if given <= _ID_BITS else _in_int32(str(int(given)))
+
+
+def _in_int32(text: str) -> int:
+    return crc32(text.encode()) & _ID_BITS
 
 
 def person_id(given: object) -> int | None:
@@ -41,4 +53,4 @@ def person_id(given: object) -> int | None:
     try:
         return int(text)
     except ValueError:
-        return crc32(text.encode()) & _ID_BITS
+        return _in_int32(text)

@@ -127,7 +127,13 @@ class Tracks:
         self.steadier = Steadier()
 
     def reconfigure(self, config: TrackConfig, smoothing: SmoothingConfig) -> None:
-        """Go on with other settings; ``max_gap_s`` counts for people who come from now on."""
+        """Go on with other settings; ``max_gap_s`` counts for people who come from now on.
+
+        Of more people than ``max_people``, those who were seen last stay.
+        """
+        newest_last = sorted(self._tracks.values(), key=lambda t: t.motion.stamp_ns)
+        for track in newest_last[: max(0, len(newest_last) - config.max_people)]:
+            del self._tracks[track.person_id]
         if smoothing != self.smoothing:
             for track in self._tracks.values():
                 track.smoother = OneEuro(smoothing)
@@ -156,10 +162,13 @@ class Tracks:
         if self._newest_ns is not None and self._newest_ns - stamp_ns > self.config.max_jump_s * 1e9:
             self.oddities.append(Oddity.WENT_BACK)
             self.clear()
-        newest = stamp_ns if self._newest_ns is None else max(self._newest_ns, stamp_ns)
+        before = stamp_ns if self._newest_ns is None else self._newest_ns
+        newest = max(before, stamp_ns)
         oldest = newest - int(self.config.max_coast_s * 1e9)
-        if self._newest_ns is not None and self._newest_ns < min(oldest, newest - int(self.config.max_jump_s * 1e9)):
+        if before < min(oldest, newest - int(self.config.max_jump_s * 1e9)):
             self.oddities.append(Oddity.WENT_AHEAD)
+        else:
+            oldest = min(oldest, before)  # whoever was in the last frame has not been hidden
         self._newest_ns = newest
         for person_id in [i for i, t in self._tracks.items() if t.motion.stamp_ns < oldest]:
             del self._tracks[person_id]

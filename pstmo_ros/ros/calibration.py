@@ -40,7 +40,10 @@ class Calibration:
             return
         self._content = content
         if min(image_size(message)) <= 0:
-            self._warn(f"camera_info ignored: its image is {message.width} x {message.height} pixels large")
+            said = f"its image is {message.width} x {message.height} pixels large"
+            self._warn(f"camera_info ignored: {said}")
+            if self.camera is None:
+                self.why_not = f"camera_info is of no use: {said}"
             return
         self.size_px = image_size(message)
         try:

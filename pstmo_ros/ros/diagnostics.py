@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
+from pstmo_ros.core.tracks import State
 from pstmo_ros.core.types import Floats
 
 PERIOD_S = 1.0
@@ -34,12 +35,19 @@ class Diagnostics:
         self._age_s = float("nan")
         self._last_error = "none"
         self.active = False
+        self._topics: Sequence[str] = ()
         self.people: dict[str, int] = {}
         self.skipped = 0
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock: with use_sim_time and no simulator, the node's own clock stands still.
         self._clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(PERIOD_S, self.publish, clock=self._clock)
+
+    def activated(self, topics: Sequence[str]) -> None:
+        """Keypoints are expected from now on, on these topics."""
+        self.active, self._topics, self.people = True, topics, {}
+        for times in (self._received, self._latencies, self._forwards):
+            times.clear()
 
     def received(self, age_s: float) -> None:
         """A keypoint message arrived, stamped ``age_s`` before the node's clock."""
@@ -89,7 +97,7 @@ class Diagnostics:
         values = self._about | {
             "input rate": f"{_rate(now, list(self._received)):.1f} Hz",
             "output rate": f"{_rate(now, [at for at, _ in list(self._latencies)]):.1f} Hz",
-            "age of newest keypoints": f"{self._age_s:.3f} s",
+            "age of newest keypoints": f"{self._age_s + (now - self._received[-1] if self._received else 0):.3f} s",
             "latency p50": f"{p50:.1f} ms",
             "latency p99": f"{p99:.1f} ms",
             FORWARD: f"{_percentiles_ms(now, self._forwards)[0]:.2f} ms",
@@ -126,7 +134,10 @@ class Diagnostics:
         if not self.active:
             return _OK, "configured, not active"
         if not self._received or now - self._received[-1] > _RECENT_S:
-            return _WARN, f"no keypoints on {self._node.resolve_topic_name('keypoints')}"
+            return _WARN, f"no keypoints on {', '.join(self._topics)}"
+        newest = self._latencies[-1][0] if self._latencies else self._received[0]
+        if self.people.get(State.TRACKED.value) and now - newest > _RECENT_S:
+            return _ERROR, f"keypoints arrive, and nothing has been published for {now - newest:.0f} s"
         return _OK, "lifting"
 
 

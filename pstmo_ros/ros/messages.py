@@ -103,11 +103,12 @@ class SkeletonMarkers:
 
     def __init__(self, lifetime_s: float) -> None:
         self._people: dict[int, _PersonMarkers] = {}
+        self._lifetime = Duration()  # one for all markers: it may change
         self.set_lifetime(lifetime_s)
 
     def set_lifetime(self, lifetime_s: float) -> None:
-        """Seconds after which a viewer removes what is not renewed; 0 keeps it. For people who come from now on."""
-        self._lifetime = Duration(sec=int(lifetime_s), nanosec=round(lifetime_s % 1 * 1e9))
+        """Seconds after which a viewer removes what is not renewed; 0 keeps it."""
+        self._lifetime.sec, self._lifetime.nanosec = divmod(round(lifetime_s * 1e9), 10**9)
 
     def update(self, header: Header, poses: Sequence[Pose3D]) -> MarkerArray:
         """Everyone present, and a DELETE for each marker of those who have left since the last call."""

@@ -121,12 +121,14 @@ class Lifter(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._lifter.tracks.clear()
         self._calibration.forget_clock()
-        self._worker = Worker(self._lift, self._config.max_delay_s)
+        self._worker = Worker(self._lift, self._skipped, self._config.max_delay_s)
         self._camera_info = self.create_subscription(
             CameraInfo, "camera_info", callback=self._calibration.take, **overridable(INPUT_QOS)
         )
         self._keypoints.start()
-        self._diagnostics.active = True
+        self._diagnostics.activated(self._keypoints.topics)
+        for name in self._declared.idle_qos():
+            self.get_logger().warning(f"parameter {name} has no effect: the node has no such topic")
         gc.collect()
         gc.freeze()  # walking through all that torch has, now and then, would hold poses up by a tenth of a second
         self.get_logger().info(
@@ -136,6 +138,7 @@ class Lifter(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_listening()
+        self._outputs.nobody(Header(stamp=self.get_clock().now().to_msg()))
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -173,6 +176,8 @@ class Lifter(LifecycleNode):
             self._diagnostics.count("messages refused")
             self._warn("keypoints refused: stamp is 0; let the detector copy the image's header")
             return
+        if not header.frame_id:
+            self._warn("keypoints have an empty frame_id, so nobody can say where people are: copy the image's header")
         camera = self._calibration.camera
         if camera is None:
             why = self._calibration.why_not
@@ -216,28 +221,25 @@ class Lifter(LifecycleNode):
         except Exception as e:  # whatever went wrong must not end what a robot may be relying on
             if rclpy.ok():
                 self._diagnostics.error(f"{type(e).__name__}: {e}")
-                self._episodes.say(
-                    f"a frame was lost: {traceback.format_exc()}", self.get_logger().error, key=type(e).__name__
-                )
-        self._say_if_slow()
+                if self._episodes.due(type(e).__name__):
+                    self.get_logger().error(f"a frame was lost: {traceback.format_exc()}")
 
     def _publish(self, header: Header, poses: list[Pose3D]) -> None:
         self._outputs.publish(header, poses, None if header.frame_id.endswith(ROOT_RELATIVE) else self._transforms.move)
 
-    def _say_if_slow(self) -> None:
-        worker = self._worker
-        if worker is not None and worker.skipped > self._diagnostics.skipped:
-            self._diagnostics.skipped = worker.skipped
-            self._warn(
-                f"too slow for the input: frames that waited longer than {worker.max_delay_s:g} s (max_delay_s) are "
-                "skipped, so that poses stay timely; a smaller model or a faster engine lifts them all",
-                key="slow",
-            )
+    def _skipped(self, frames: int) -> None:
+        self._diagnostics.skipped += frames
+        self._warn(
+            f"too slow for the input: frames that waited longer than {self._config.max_delay_s:g} s (max_delay_s) are "
+            "skipped, so that poses stay timely; a smaller model or a faster engine lifts them all",
+            key="slow",
+        )
 
     def _may_set(self, parameters: list[Parameter]) -> SetParametersResult:
         if self._outputs is None:
             return SetParametersResult(successful=True)
-        fixed = [p.name for p in parameters if p.name in self._declared.names and not ABOUT[p.name].live]
+        ours = [p for p in parameters if p.name in self._declared.names and not ABOUT[p.name].live]
+        fixed = [p.name for p in ours if p.value != self.get_parameter(p.name).value]
         if fixed:
             return SetParametersResult(
                 successful=False, reason=f"{', '.join(fixed)}: read on configure; clean up first"
@@ -256,7 +258,8 @@ class Lifter(LifecycleNode):
 
     def _warn(self, text: str, key: str | None = None, each: bool = False) -> None:
         self._diagnostics.warn(text)
-        self._episodes.say(text, self.get_logger().warning, key, each)
+        if self._episodes.due(key or text, each):
+            self.get_logger().warning(text)
 
     def _stop_listening(self) -> None:
         if self._camera_info is not None:

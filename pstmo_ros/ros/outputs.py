@@ -65,6 +65,11 @@ class Outputs:
         if self._rep155:
             self._rep155.publish_2d(header, frame, tracks)
 
+    def nobody(self, header: Header) -> None:
+        """Nobody is followed any more: for those who keep a list of who is there."""
+        if self._rep155:
+            self._rep155.nobody(header)
+
     def close(self) -> None:
         """Let go of the publishers."""
         while self._topics:
@@ -109,6 +114,14 @@ class _Rep155:
 
         made = {self._name(pose.person_id): partial(states, p) for p, pose in enumerate(poses)}
         self._states.publish([*self._names.values(), *made], made)
+
+    def nobody(self, header: Header) -> None:
+        """End every body."""
+        self._names = {}
+        self._states.publish((), {})
+        self._keypoints.publish((), {})
+        if not self._is_input():
+            self._tracked.publish(self._ids(header=header))
 
     def close(self) -> None:
         self._node.destroy_lifecycle_publisher(self._tracked)

@@ -185,6 +185,11 @@ class Parameters(Generic[Config]):
             raise ValueError("; ".join(self._faults.values()))
         return unflatten(self._default, {name: self._node.get_parameter(name).value for name in self.names})
 
+    def idle_qos(self) -> list[str]:
+        """QoS overrides given for topics that the node, now active, does not have."""
+        given: Mapping[str, Parameter] = self._node._parameter_overrides
+        return [name for name in given if name.startswith(_QOS) and not self._node.has_parameter(name)]
+
     def _forgive(self, parameters: list[Parameter]) -> None:
         for parameter in parameters:
             self._faults.pop(parameter.name, None)

@@ -111,25 +111,28 @@ class Player(Node):
     def play(self) -> None:
         """Play to the end, or for ever."""
         publishers = [self._keypoints, *([self._camera_info] if self._camera else [])]
+        if self.config.wait_for_subscriber:
+            topics = ", ".join(p.topic_name for p in publishers)
+            self.get_logger().info(f"waiting for somebody who listens to {topics}")
         while self.config.wait_for_subscriber and not all(p.get_subscription_count() for p in publishers):
             rclpy.spin_once(self, timeout_sec=0.05)
         time.sleep(SETTLE_S)
         self.get_logger().info(f"playing {self.config.file}: {len(self.recording.stamps_ns)} frames")
-        self._play_once()
-        while self.config.loop:
-            self._play_once()
+        while self._play_once() and self.config.loop:
+            pass
         for publisher in publishers:  # what a reliable subscriber has not yet acknowledged would be lost with this node
             publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=2))
         time.sleep(SETTLE_S)
 
-    def _play_once(self) -> None:
+    def _play_once(self) -> bool:
+        """Whether it was played to its end: standard input may end before."""
         recorded = self.recording.stamps_ns
         after_s = (recorded - recorded[0]) / 1e9 / self.config.rate
         start = time.monotonic()
         start_ns = self.get_clock().now().nanoseconds
         for t, at in enumerate(after_s):
             if self.config.step and not sys.stdin.readline():
-                return  # the end of input
+                return False
             while not self.config.step and (left := start + at - time.monotonic()) > 0:
                 time.sleep(min(left, 0.1))
                 if not rclpy.ok():
@@ -137,6 +140,7 @@ class Player(Node):
             # Evenly spaced, as a camera stamps its images, not with the moment that this process wakes up.
             stamp_ns = int(recorded[t]) if self.config.stamps == "recorded" else start_ns + round(at * 1e9)
             self._send(t, stamp_ns)
+        return True
 
     def _send(self, t: int, stamp_ns: int) -> None:
         header = Header(stamp=messages.stamp(stamp_ns), frame_id=self.config.frame_id or self.recording.frame_id)

@@ -16,6 +16,8 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.steady import OLDEST_S
 from pstmo_ros.core.types import Floats, Frame2D, Pose3D, Stand
 
+_STALE_S = 1.0  # a transform that is so much older than a frame is not followed by that frame's at once
+
 
 class NoTransform(RuntimeError):
     """tf2 does not know the way between two frames; the message says which."""
@@ -31,6 +33,7 @@ class Transforms:
         """
         self._node, self._frames, self._wait, self._warn = node, frames, Duration(nanoseconds=int(wait_s * 1e9)), warn
         self._buffer: Any = None
+        self._missed = False  # whether the last transform to the target frame did not come
         if not frames:
             return
         try:
@@ -54,9 +57,21 @@ class Transforms:
         if header.frame_id == target:
             return header, list(poses)
         at = Time.from_msg(header.stamp)
-        translation, rotation, _ = self._look_up("target_frame", header.frame_id, at, self._wait)
+        # Waiting for what does not come would hold up every frame, as if the machine were too slow.
+        wait = self._wait if not self._missed or self._follows(header.frame_id, at) else Duration()
+        self._missed = True
+        translation, rotation, _ = self._look_up("target_frame", header.frame_id, at, wait)
+        self._missed = False
         moved = [_moved(pose, rotation, translation) for pose in poses]
         return Header(stamp=header.stamp, frame_id=target), moved
+
+    def _follows(self, camera_frame: str, at: Time) -> bool:
+        """Whether transforms to the target frame come at all: the newest is not much older than ``at``."""
+        try:
+            *_, newest = self._look_up("target_frame", camera_frame, Time(), Duration())
+        except NoTransform:
+            return False
+        return (at - newest).nanoseconds * 1e-9 < _STALE_S
 
     def upright(self, camera: Camera, header: Header) -> Camera:
         """The camera, and where down is for it: opposite to the gravity frame's z, by the newest transform; no waiting,
@@ -105,6 +120,8 @@ class Transforms:
         if self._buffer is None:
             return
         self._listener.unregister()
+        if hasattr(self._buffer, "jump_handle"):  # since Jazzy; rclpy's clock would go on calling what is gone
+            self._buffer.jump_handle.unregister()
         self._node.destroy_service(self._buffer.srv)  # tf2_frames: the next buffer makes its own
 
     def _look_up(self, name: str, camera_frame: str, at: Time, wait: Duration) -> tuple[Floats, Floats, Time]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+_log = logging.getLogger(__name__)
 Job = TypeVar("Job")
 
 
@@ -17,11 +19,13 @@ class Worker(Generic[Job]):
     So a short hold-up costs nothing, and a machine that is too slow gives fewer results, but not later ones.
     """
 
-    def __init__(self, work: Callable[[Job], None], max_delay_s: float) -> None:
-        """work: called for each job in the worker's own thread; it must not raise."""
+    def __init__(self, work: Callable[[Job], None], on_skip: Callable[[int], None], max_delay_s: float) -> None:
+        """work: called for each job, and on_skip for so many that are skipped, both in the worker's own thread.
+
+        What they raise is logged, and the next job is taken up.
+        """
         self.max_delay_s = max_delay_s
-        self.skipped = 0
-        self._work = work
+        self._work, self._on_skip = work, on_skip
         self._jobs: deque[tuple[float, Job]] = deque()
         self._changed = threading.Condition()
         self._ending = False
@@ -42,18 +46,25 @@ class Worker(Generic[Job]):
         self._thread.join()
 
     def _run(self) -> None:
-        while (job := self._next()) is not None:
-            self._work(job)
-            del job  # what it holds need not live until the next one
+        while (taken := self._next()) is not None:
+            job, skipped = taken
+            try:
+                if skipped:
+                    self._on_skip(skipped)
+                self._work(job)
+            except Exception:  # a thread that ended would leave its owner waiting for ever
+                _log.exception("this is a bug, please report it")
+            del taken, job  # what it holds need not live until the next one
 
-    def _next(self) -> Job | None:
+    def _next(self) -> tuple[Job, int] | None:
+        """The next job, and how many are skipped for it; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._ending)
             if self._ending:
                 return None
             put_at, job = self._jobs.popleft()
+            skipped = 0
             if self._jobs and time.monotonic() - put_at > self.max_delay_s:
-                self.skipped += len(self._jobs)
-                job = self._jobs[-1][1]
+                skipped, job = len(self._jobs), self._jobs[-1][1]
                 self._jobs.clear()
-            return job
+            return job, skipped

@@ -226,3 +226,22 @@ def test_a_newcomer_without_an_id_gets_none_that_is_taken(camera):
     tracks.observe(dataclasses.replace(_only(frames[1], 0), person_ids=(2,)))
     due = tracks.observe(dataclasses.replace(frames[2], person_ids=None))
     assert len({d.person_id for d in due}) == len(tracks) == 2
+
+
+@pytest.mark.parametrize("max_coast_s", [0.0, 0.01])
+def test_whoever_was_in_the_last_frame_has_not_been_hidden(camera, max_coast_s):
+    tracks, frames = _tracks(max_coast_s=max_coast_s), _frames(camera, ids=False)
+    for frame in frames[:10]:
+        due = tracks.observe(frame)
+    assert [(d.person_id, len(d.track.history)) for d in due] == [(0, 10), (1, 10)]
+    nobody = dataclasses.replace(frames[10], scores=np.zeros_like(frames[10].scores))
+    tracks.observe(nobody)
+    assert {d.person_id for d in tracks.observe(frames[11])} == {2, 3}, "who was not, has left"
+
+
+def test_fewer_people_are_followed_at_once(camera):
+    tracks, frames = _tracks(), _frames(camera, people=3)
+    tracks.observe(frames[0])
+    tracks.observe(_only(frames[1], 1, 2))
+    tracks.reconfigure(TrackConfig(max_people=2), SmoothingConfig())
+    assert tracks.person_ids == (2, 3)

@@ -10,7 +10,7 @@ from std_msgs.msg import Header
 from pstmo_ros.adapters import KeypointsError
 from pstmo_ros.adapters.detectors import DETECTORS, HriBodies, from_hri
 from pstmo_ros.adapters.forms import Form, load_form, read
-from pstmo_ros.adapters.people import person_id
+from pstmo_ros.adapters.people import person_id, seen_people
 from pstmo_ros.core import layouts
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
@@ -127,6 +127,17 @@ def test_text_ids_become_numbers_that_stay():
     assert 0 <= person_id("abcde") < 2**30
 
 
+@pytest.mark.parametrize("given", [3_000_000_000, 2**40, 3e9, float("inf"), float("nan"), -1, None])
+def test_ids_that_are_no_int32_become_one_or_none(given):
+    points, scores = np.ones((2, 17, 2)), np.ones((2, 17))
+    ids = seen_people(1, (10, 10), "coco_17", points, scores, [given, 5]).person_ids
+    if given is None or not 0 <= given < np.inf:
+        assert ids is None, "when anybody has none, nobody has"
+    else:
+        assert ids == seen_people(1, (10, 10), "coco_17", points, scores, [given, 5]).person_ids
+        assert 0 <= ids[0] < 2**30
+
+
 class Body:
     def __init__(self, seconds):
         self.header = Header(stamp=messages.stamp(int(seconds * 1e9)))
@@ -159,6 +170,10 @@ FORM = {"type": "other_msgs/msg/People", "people": "persons", "points": "joints"
         ({"joints": {"left_elbo": "x"}, "key": "name"}, "did you mean 'left_elbow'"),
         ({"joints": {"left_elbow": "x"}}, "give points with a key"),
         ({"joints": None}, "lacks joints"),
+        ({"joints": 17}, "joints is 17; give a layout's name"),
+        ({"points": None}, "points is empty"),
+        ({"x": ["x"]}, "x is .'x'.; give a path"),
+        ({"type": 5}, "type is 5; give package"),
     ],
 )
 def test_each_fault_of_a_form_is_named(tmp_path, change, message):
@@ -166,6 +181,12 @@ def test_each_fault_of_a_form_is_named(tmp_path, change, message):
     (tmp_path / "form.yaml").write_text(yaml.safe_dump(form))
     with pytest.raises(ValueError, match=message):
         load_form(tmp_path / "form.yaml")
+
+
+def test_a_number_alone_is_a_path(tmp_path):
+    (tmp_path / "form.yaml").write_text(yaml.safe_dump(FORM | {"x": 0, "y": 1}) + "score:\n")
+    form = load_form(tmp_path / "form.yaml")
+    assert (form.x, form.y, form.score) == ("0", "1", "")
 
 
 @pytest.mark.parametrize(

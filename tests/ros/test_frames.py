@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.srv import GetState
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import PointCloud2
 
@@ -33,14 +36,17 @@ class Buffer:
     """Stands in for tf2_ros, which has no wheel: knows one transform, from a stamp on, and the camera's way in odom."""
 
     known_from_ns = 0
-    asked = 0
+    asked, waited_s = 0, 0.0
     way: ClassVar[dict[int, np.ndarray]] = {}  # stamp -> odom_from_camera
 
     def __init__(self, node):
         self.srv = node.create_service(GetState, "tf2_frames", lambda *_: None)
+        threshold = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+        self.jump_handle = node.get_clock().create_jump_callback(threshold, post_callback=lambda jump: None)
 
     def lookup_transform(self, target, source, time, timeout):
         type(self).asked += 1
+        type(self).waited_s += timeout.nanoseconds * 1e-9
         if time.nanoseconds < self.known_from_ns:
             raise sys.modules["tf2_ros"].TransformException("would require extrapolation into the past")
         message = TransformStamped()
@@ -84,6 +90,37 @@ def test_outputs_in_another_frame_and_none_without_its_transform(graph, bundle, 
     assert message.header.frame_id == "map"
     expected = CAMERA_TO_MAP.apply(in_camera[1].reshape(-1, 3)) + np.array([0, 0, 1])
     np.testing.assert_allclose(arrays(message)[1].reshape(-1, 3), expected, atol=1e-4)
+
+
+def test_a_transform_that_does_not_come_is_not_waited_for_again_and_again(graph, bundle, recording, tf2, monkeypatch):
+    monkeypatch.setattr(Buffer, "known_from_ns", int(recording.stamps_ns[5]))
+    monkeypatch.setattr(Buffer, "waited_s", 0.0)
+    graph.start(bundle, target_frame="map", transform_wait_s=0.05)
+    reported = statuses(graph)
+    for t in range(5):
+        graph.send(recording, t)
+    graph.until(lambda: reported and values(reported[-1]).get("keypoints received") == "5")
+    graph.lift(recording, [5])
+    assert Buffer.waited_s == pytest.approx(0.05)
+    graph.lift(recording, [6])
+    assert Buffer.waited_s == pytest.approx(0.1), "for the next one, it may be worth while"
+
+
+def test_a_clock_that_is_reset_after_cleanup_meets_nothing_that_is_gone(graph, bundle, recording, tf2):
+    """rclpy's clock holds the buffer's callback by its address alone."""
+    lifter = graph.start(bundle, target_frame="map", use_sim_time=True)
+    clock = graph.node.create_publisher(Clock, "/clock", 10)
+    graph.until(clock.get_subscription_count)
+    graph.spin(0.2)
+    lifter.trigger_deactivate()
+    lifter.trigger_cleanup()
+    lifter.trigger_configure()
+    lifter.trigger_activate()
+    graph.match()
+    for second in (100, 101, 50):
+        clock.publish(Clock(clock=messages.stamp(second * 10**9)))
+        graph.spin(0.1)
+    assert graph.lift(recording, [0])
 
 
 def test_transforms_are_looked_up_only_for_somebody_who_listens(graph, bundle, recording, tf2):

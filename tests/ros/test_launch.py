@@ -105,8 +105,8 @@ def test_rviz_looks_from_where_people_stand_upright(prefix, arguments, frame):
     spec = importlib.util.spec_from_file_location("lifter_launch", ROOT / "launch/lifter.launch.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    context = launch.LaunchContext()
-    context.launch_configurations.update({"fixed_frame": "", "target_frame": "", "namespace": ""} | arguments)
+    context, empty = launch.LaunchContext(), ("fixed_frame", "target_frame", "namespace", "use_sim_time")
+    context.launch_configurations.update(dict.fromkeys(empty, "") | arguments)
     *upright, viewer = module.rviz(context)
     given = [launch.utilities.perform_substitutions(context, part) for part in viewer.cmd[1:5]]
     assert given[::2] == ["-d", "-f"]

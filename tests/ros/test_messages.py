@@ -106,3 +106,11 @@ def test_markers_of_those_who_leave_are_deleted_once():
 def test_lifetime(lifetime_s):
     (marker, *_) = messages.SkeletonMarkers(lifetime_s).update(Header(), [pose()]).markers
     assert marker.lifetime.sec + marker.lifetime.nanosec * 1e-9 == pytest.approx(lifetime_s)
+
+
+def test_a_new_lifetime_counts_for_those_who_are_there():
+    markers = messages.SkeletonMarkers(0.5)
+    markers.update(Header(), [pose()])
+    markers.set_lifetime(0.0)
+    (marker, *_) = markers.update(Header(), [pose()]).markers
+    assert (marker.lifetime.sec, marker.lifetime.nanosec) == (0, 0)

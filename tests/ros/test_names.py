@@ -94,3 +94,8 @@ def test_a_qos_override_that_is_none_is_named(graph, bundle, capfd, name, value,
     log = capfd.readouterr().err
     assert f"parameter qos_overrides.{name}" in log
     assert message in log
+
+
+def test_qos_of_a_topic_that_is_not_there_is_said(graph, bundle, capfd):
+    graph.start(bundle, **{"qos_overrides./keypointz.subscription.depth": 5})
+    assert "qos_overrides./keypointz.subscription.depth has no effect" in capfd.readouterr().err

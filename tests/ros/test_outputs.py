@@ -113,6 +113,8 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
     graph.until(lambda: list(tracked[-1].ids) == ["p1"])
     for name in ("joint_states", "skeleton2d"):
         graph.until(lambda n=name: not graph.node.count_publishers(f"/humans/bodies/p2/{n}"))
+    assert graph.change_state("deactivate")
+    graph.until(lambda: not tracked[-1].ids, "nobody is followed by a node that is inactive")
 
 
 @pytest.mark.parametrize("kind", ["yolo", "hri", "openpose"])

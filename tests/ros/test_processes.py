@@ -138,13 +138,13 @@ def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tm
 
 
 def test_the_player_steps_through_detectors_json(graph, tmp_path):
-    """A frame a line, from a folder that OpenPose wrote; the end of input is the end."""
+    """A frame a line, from a folder that OpenPose wrote; the end of input is the end, also of playing over and over."""
     for t in range(3):
         person = {"person_id": [-1], "pose_keypoints_2d": [100.0, 50.0 + t, 0.5] * 25}
         (tmp_path / f"{t:012d}_keypoints.json").write_text(json.dumps({"people": [person]}))
     got = []
     graph.node.create_subscription(PointCloud2, "/keypoints", got.append, 10)
-    settings = {"file": tmp_path, "source_rate_hz": "10.0", "image_size": "[640, 480]", "step": "true"}
+    settings = {"file": tmp_path, "source_rate_hz": "10.0", "image_size": "[640, 480]", "step": "true", "loop": "true"}
     player = run_module("pstmo_ros.ros.player", stdin=subprocess.PIPE, stamps="recorded", **settings)
     for t in range(2):
         player.stdin.write("\n")

@@ -124,6 +124,13 @@ def test_a_machine_that_is_too_slow_gives_fewer_poses_but_timely_ones(graph, bun
     graph.until(lambda: any(int(values(s)["frames skipped (too slow)"]) for s in reported))
     assert graph.change_state("deactivate"), "and lifecycle calls are answered"
     assert capfd.readouterr().err.count("too slow for the input") == 1
+    assert graph.change_state("activate"), "and it is said again when it is so again"
+    lifter._episodes = type(lifter._episodes)()
+    graph.match()
+    for t in range(30):
+        graph.send(recording, t, with_camera=False)
+        graph.spin(0.02)
+    graph.logged(capfd, "too slow for the input")
 
 
 def test_frames_that_were_skipped_are_in_the_history_all_the_same(graph, bundle, recording):
@@ -141,11 +148,15 @@ def test_frames_that_were_skipped_are_in_the_history_all_the_same(graph, bundle,
     check(graph.lift(recording, [29], with_camera=False), expected[29:])
 
 
-def test_an_engine_that_fails_costs_a_frame_not_the_node(graph, bundle, recording, capfd):
+@pytest.mark.parametrize("warned", [False, True])
+def test_an_engine_that_fails_costs_a_frame_not_the_node(graph, bundle, recording, capfd, warned):
     lifter = graph.start(bundle)
     reported = statuses(graph)
     engine = lifter._lifter.engine
     graph.lift(recording, [0])
+    if warned:  # a line of code that has logged a warning cannot log an error
+        graph.send(recording, 0)
+        graph.logged(capfd, "a frame came twice")
 
     def broken(windows):
         raise RuntimeError("the device is gone")
@@ -158,6 +169,8 @@ def test_an_engine_that_fails_costs_a_frame_not_the_node(graph, bundle, recordin
     lifter._lifter.engine = engine
     assert arrays(graph.lift(recording, [4])[0])[0] == [1, 2]
     assert capfd.readouterr().err.count("a frame was lost") == 1
+    graph.send(recording, 4)
+    graph.logged(capfd, *(() if warned else ("a frame came twice",)))
 
 
 def test_a_transition_that_fails_says_why_and_the_next_one_succeeds(graph, bundle, recording, capfd, monkeypatch):
@@ -257,3 +270,20 @@ def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):
     assert {"input rate", "output rate", "age of newest keypoints", "latency p99", "look-ahead", "last error"} <= set(
         told
     )
+
+
+def test_keypoints_that_lead_to_nothing_are_an_error(graph, bundle, recording, monkeypatch):
+    monkeypatch.setattr("pstmo_ros.ros.diagnostics._RECENT_S", 0.5)
+    lifter = graph.start(bundle)
+    reported = statuses(graph)
+    lifter._worker.put = lambda job: None
+
+    def arrive():
+        graph.send(recording, arrive.t % 60)
+        arrive.t += 1
+        return any(s.level == DiagnosticStatus.ERROR and "nothing has been published" in s.message for s in reported)
+
+    arrive.t = 0
+    graph.until(arrive)
+    graph.spin(1.5)
+    assert float(values(reported[-1])["age of newest keypoints"].split()[0]) > 1, "and keypoints age when they end"
