@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.placement import LEAST_JOINTS
 from pstmo_ros.core.types import Complexes, Floats, Move, as_complex
 
 # Standard deviations of COCO's annotators by joint, as a share of the square root of a person's area.
@@ -47,6 +48,7 @@ _TAIL = 4.0  # degrees of freedom of Student's t: people do leap, and detectors 
 _GATE = 13.0  # log-likelihood, above that of the least likely that still continues a track
 _SHAPE_WORTH = 2.0  # times the logarithm of the similarity
 _HIDDEN_COST = 2.0  # whoever was in view a frame ago is likelier to be seen than who was not
+_GLIMPSE_S = 0.25  # whoever was out of sight for longer is not known again by a joint or two
 _TRUST = 6.0  # what a detector's id is worth
 _NEAR, _NEAR_PER_S = 0.5, 0.5  # an id names the same person within this many body sizes of the prediction
 
@@ -142,9 +144,11 @@ def associate(
     unlikely = (_TAIL + 3) / 2 * np.log1p(surprise / _TAIL) + np.log(variance / _MEASURED).sum(-1) / 2
     worth = _GATE - unlikely + _SHAPE_WORTH * np.log(np.maximum(alike, 1e-3))
     worth -= _HIDDEN_COST * (seen_ns < seen_ns.max())[:, None]
-    worth = np.where(alike < min_similarity, 0, np.maximum(worth, 0))
+    gap_s = abs(seen.stamp_ns - seen_ns) * 1e-9
+    glimpse = np.isfinite(seen.now).sum(-1) < LEAST_JOINTS
+    unknown = (alike < min_similarity) | (glimpse & (gap_s > _GLIMPSE_S)[:, None])
+    worth = np.where(unknown, 0, np.maximum(worth, 0))
     if person_ids is not None:
-        gap_s = abs(seen.stamp_ns - seen_ns) * 1e-9
         near = np.linalg.norm(seen.off[..., :2], axis=-1) <= (_NEAR + _NEAR_PER_S * gap_s)[:, None]
         worth += _TRUST * (np.equal.outer(track_ids, person_ids) & near)
     rows, columns = linear_sum_assignment(-worth)

@@ -164,11 +164,12 @@ def test_people_close_together_in_messages_of_their_own_stay_two(camera):
 
 
 @pytest.mark.parametrize("ids", [True, False])
-def test_a_stray_joint_is_nobody_and_pushes_nobody_out(camera, ids):
+@pytest.mark.parametrize("at_px", [(1270, 400), (700, 400)], ids=["at the border", "close"])
+def test_a_stray_joint_is_nobody_and_pushes_nobody_out(camera, ids, at_px):
     tracks = _tracks(max_people=2)
     for i, frame in enumerate(_frames(camera, ids=ids)[:50]):
         points, scores = frame.keypoints_px.copy(), frame.scores.copy()
-        points[1], scores[1, 1:] = (1270, 400 + i), 0  # a joint of somebody at the image's border
+        points[1], scores[1, 1:] = (at_px[0], at_px[1] + i), 0  # a joint of somebody else
         scores[0] *= not 10 <= i < 40  # somebody who is hidden for a while
         due = tracks.observe(dataclasses.replace(frame, keypoints_px=points, scores=scores))
         assert Oddity.RECYCLED not in tracks.oddities
