@@ -239,7 +239,7 @@ class Lifter(LifecycleNode):
         if self._outputs is None:
             return SetParametersResult(successful=True)
         ours = [p for p in parameters if p.name in self._declared.names and not ABOUT[p.name].live]
-        fixed = [p.name for p in ours if p.value != self.get_parameter(p.name).value]
+        fixed = [p.name for p in ours if p.get_parameter_value() != self.get_parameter(p.name).get_parameter_value()]
         if fixed:
             return SetParametersResult(
                 successful=False, reason=f"{', '.join(fixed)}: read on configure; clean up first"
