@@ -130,9 +130,9 @@ def main(args: list[str] | None = None) -> None:
     if torch.cuda.is_available():
         data["peak_memory"] += f", {torch.cuda.max_memory_reserved() / 2**20:.0f} MB on the GPU"
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    Path(f"{given.out}.json").write_text(json.dumps(data, indent=1) + "\n")
     report = page(data, f"python -m bench {' '.join(sys.argv[1:] if args is None else args)}".strip())
-    given.out.with_suffix(".md").write_text(report)
+    Path(f"{given.out}.md").write_text(report)
     print(report)
 
 

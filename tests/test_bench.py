@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from bench import __main__ as bench
+
 
 def test_bench_writes_its_report(tmp_path):
     small = ["--frames", "9", "--people", "1", "--rounds", "1", "--steps", "10", "--models", "small",
@@ -23,3 +25,10 @@ def test_bench_writes_its_report(tmp_path):
         stages = [v for k, v in row.items() if k not in ("model", "people", "step_ms")]
         assert row["step_ms"] == pytest.approx(sum(stages))
     assert "| frames | people |" in (tmp_path / "b.md").read_text()
+
+
+def test_a_point_in_the_reports_name_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # which bench sets for itself
+    monkeypatch.setattr(bench.lifter, "measure", lambda *_: [{"model": "small", "people": 1, "step_ms": 1.0}])
+    bench.main(["--parts", "lifter", "--models", "small", "--out", str(tmp_path / "torch2.13")])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["torch2.13.json", "torch2.13.md"]

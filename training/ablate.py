@@ -135,9 +135,12 @@ def main() -> None:
     args = _arguments()
     try:
         table = tables(_config(FinetuneConfig, args, ()))[args.table]
-        rows = [table.rows[i - 1] for i in args.rows] if args.rows else list(table.rows)
+        count = len(table.rows)
+        if bad := [i for i in args.rows or () if not 1 <= i <= count]:
+            raise ValueError(f"--rows holds {bad[0]}; {args.table} has the rows 1 to {count}")
+        rows = [table.rows[i - 1] for i in args.rows or range(1, count + 1)]
         results = [[run_row(row, args, seed) for seed in args.seeds] for row in rows]
-    except (ValueError, IndexError) as e:
+    except ValueError as e:
         raise SystemExit(f"ablate: {e}") from None
     print(report(table, rows, results, args))
 

@@ -200,6 +200,8 @@ def main() -> None:
     args = _arguments()
     try:
         budget = load_config(FinetuneConfig, args.budget, args.overrides)
+        if not budget.model.dial:
+            raise ValueError("model.dial is false, and the last row is a model with the dial; set it to true")
         mocap = load_mocap(CMU, args.split)
         clips = range(0, len(mocap.names), args.every)
         rows = []

@@ -74,7 +74,7 @@ def _mixed(world: Tensor, share: float) -> Tensor:
     some = int(share * len(world))  # the order is random: the first are as good as any
     if some == 0:
         return world
-    own, other = world[:some], world[1 : some + 1]
+    own, other = world[:some], world.roll(-1, 0)[:some]
     offset = other - other[:, :, skeleton.ROOT, None]
     turned = yawed(offset, facing(own) / facing(other)) + own[:, :, skeleton.ROOT, None]
     out = world.clone()

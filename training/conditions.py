@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from pstmo_ros.core import skeleton
@@ -41,7 +42,9 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
         Condition("knees and ankles hidden", change=hide(("knee", "ankle")), joints=_UPPER),
         Condition("hips too", change=hide(skeleton.LEG), joints=_UPPER),
     ]
-    look_aheads = [s for s in (0.0, 0.1, 0.2, 0.4) if s < longest_s] + [round(longest_s, 2)]
+    # Down to hundredths: beyond the window a model refuses to answer.
+    longest = min(math.floor(100 * longest_s + 1e-6) / 100, longest_s)
+    look_aheads = [s for s in (0.0, 0.1, 0.2, 0.4) if s < longest] + [longest]
     return {
         "Look-ahead, seconds": [Condition(f"{s:g}", look_ahead_s=s) for s in look_aheads],
         "Hidden keypoints, of 17": [

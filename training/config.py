@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
@@ -20,6 +21,7 @@ from training.mocap import CMU
 
 T = TypeVar("T")
 STAGES = ("pretrain", "finetune")
+_WANTED = {int: "an int", float: "a number", str: "a str", bool: "a bool"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class RunConfig:
     train_split, test_split: of h36m and 3dhp; see training.datasets.h36m.SPLITS for paper A.7's.
     epochs: in place of ``steps`` where above 0; an epoch draws as many windows as there are, and as many mirrored.
     schedule: cosine, to 0 at the end, or exponential, times ``decay`` per epoch. clip_norm: 0 to leave gradients alone.
+    weight_decay: of adamw and muon; adam, as the paper has it, takes none.
     batch: over all processes. precision: fp32 or bf16 (autocast). compile: torch.compile, worth it on a GPU only.
     """
 
@@ -76,6 +79,10 @@ class RunConfig:
         for name in ("batch", "steps", "validate_every", "validation_windows"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}; give 1 or more")
+        if self.optimizer == "adam" and self.weight_decay not in (0, RunConfig.weight_decay):
+            raise ValueError(
+                f"weight_decay is {self.weight_decay}, and optimizer adam takes none; leave it out or give adamw"
+            )
         if self.normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization is {self.normalization!r}; {nearest(self.normalization, NORMALIZATIONS)}")
         for name in ("centred", "refine"):
@@ -112,13 +119,13 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
     one of ``cls.stage`` counts. ValueError names the key, the value and the nearest valid key.
     """
     values = {} if path is None else _read(Path(path))
-    sections = {stage: values.pop(stage, None) or {} for stage in STAGES}
+    sections = {stage: _settings(values.pop(stage, None) or {}, stage) for stage in STAGES}
     values = _merged(values, sections.get(getattr(cls, "stage", ""), {}))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ValueError(f"override {override!r} is not key=value")
-        setting: Any = yaml.safe_load(text) if text else ""
+        setting: Any = _yaml(text, f"override {override!r}") if text else ""
         for part in reversed(key.split(".")):
             setting = {part: setting}
         values = _merged(values, setting)
@@ -128,11 +135,27 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"configuration file {str(path)!r} does not exist; see config/training/")
-    values = yaml.safe_load(path.read_text()) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"configuration file {str(path)!r} holds {values!r}; give settings, one per line")
+    where = f"configuration file {str(path)!r}"
+    values = _settings(_yaml(path.read_bytes(), where) or {}, where)
     base = values.pop("base", None)
-    return values if base is None else _merged(_read(path.parent / base), values)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ValueError(f"{where}: base is {base!r}; give the name of a file beside it")
+    return _merged(_read(path.parent / base), values)
+
+
+def _yaml(text: str | bytes, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: what looks like a date and is none
+        raise ValueError(f"{where} is not YAML; mend it: {' '.join(str(e).split())}") from None
+
+
+def _settings(values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} is {_shown(values)}; give settings, one per line")
+    return values
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -144,30 +167,39 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _build(cls: type[T], values: dict[str, Any], prefix: str) -> T:
-    if not isinstance(values, dict):
-        raise ValueError(f"{prefix.rstrip('.') or 'the configuration'} is {values!r}; give settings, one per line")
+def _build(cls: type[T], values: Any, prefix: str) -> T:
     kinds = get_type_hints(cls)
     types = {f.name: kinds[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     out: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in _settings(values, prefix.rstrip(".") or "the configuration").items():
         if key not in types:
             raise ValueError(f"{prefix}{key} is unknown; {nearest(str(key), tuple(types))}")
-        kind = types[key]
-        if dataclasses.is_dataclass(kind):
-            value = _build(kind, value, f"{prefix}{key}.")  # type: ignore[type-var, arg-type]
-        elif isinstance(value, list):
-            value = tuple(value)
-        elif kind is float and isinstance(value, int | str):
-            value = _number(value, f"{prefix}{key}")  # YAML reads 1e-3 as text
-        elif kind in (int, str, bool) and type(value) is not kind:
-            raise ValueError(f"{prefix}{key} is {value!r}; give {'an' if kind is int else 'a'} {kind.__name__}")
-        out[key] = value
+        out[key] = _value(types[key], value, f"{prefix}{key}")
     return cls(**out)
 
 
-def _number(value: int | str, key: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(f"{key} is {value!r}; give a number") from None
+def _value(kind: Any, value: Any, key: str) -> Any:
+    """A setting as its type has it; ValueError where it is of another."""
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, f"{key}.")  # type: ignore[arg-type]
+    parts = get_args(kind)
+    if type(None) in parts:
+        return None if value is None else _value(parts[0], value, key)
+    if get_origin(kind) is dict:
+        return _settings(value, key)
+    if get_origin(kind) is tuple:
+        count = None if parts[-1] is Ellipsis else len(parts)
+        if not isinstance(value, list) or count not in (None, len(value)):
+            wanted = "a list, as [a, b, c]" if count is None else f"a list of {count}, as [a, b]"
+            raise ValueError(f"{key} is {_shown(value)}; give {wanted}")
+        return tuple(_value(parts[0], v, f"{key}[{i}]") for i, v in enumerate(value))
+    if kind is float and type(value) is not bool:
+        with suppress(TypeError, ValueError, OverflowError):
+            return float(value)  # YAML reads 1e-3 as text
+    elif type(value) is kind:
+        return value
+    raise ValueError(f"{key} is {_shown(value)}; give {_WANTED[kind]}")
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value is None else repr(value)

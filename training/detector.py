@@ -42,6 +42,10 @@ class CameraConfig:
     height_m: tuple[float, float] = (0.2, 3.0)
     anywhere: float = 0.0  # share of cameras that see the person from any height, within ``pitch_deg``
 
+    def __post_init__(self) -> None:
+        if len(self.field_of_view_deg) not in (0, 2):
+            raise ValueError(f"camera.field_of_view_deg is {list(self.field_of_view_deg)}; give two bounds or []")
+
 
 @dataclass(frozen=True)
 class DetectorConfig:
@@ -68,6 +72,8 @@ class DetectorConfig:
 
 def layout_matrices(names: tuple[str, ...]) -> Tensor:
     """For each layout, the (17, K) map from KEYPOINTS to model joints that core.layouts performs on its keypoints."""
+    if not names:
+        raise ValueError("detector.layouts is empty; give at least one layout, as [coco_17]")
     out = []
     for name in names:
         layout = layouts.get(name)

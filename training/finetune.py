@@ -55,6 +55,10 @@ class FinetuneConfig(RunConfig):
         most = self.model.frames if self.model.dial else 0
         if not 0 <= self.frames_seen <= most:
             raise ValueError(f"frames_seen is {self.frames_seen}; give 0 to model.frames with model.dial, 0 without")
+        if self.model.dial and self.batches.held and self.dataset == "mocap":
+            raise ValueError(
+                "model.dial and batches.held are true, and the dial needs whole windows; set batches.held=false"
+            )
 
 
 class StageTwo(Objective):
@@ -147,6 +151,10 @@ def start_from(model: STMO, path: str, normalization: str) -> None:
         take_encoder(model, path, normalization)
         return
     bundle = load(path)
+    if bundle.config.gravity and not model.config.gravity:
+        raise ValueError(
+            f"init: {path!r} has model.gravity=true, this run false; set model.gravity=true and batches.gravity_known"
+        )
     any_window = bundle.config.dial and model.config.dial
     settings = [s for s in (*ENCODER_SETTINGS, "mofa") if s != "frames" or not any_window]
     check_fit(path, bundle.config, bundle.normalization, model.config, normalization, settings)

@@ -47,6 +47,7 @@ _SEM = {
 }
 # In the checkpoints but applied nowhere.
 _UNUSED = ("Transformer.model.norm.", "Transformer_reduce.model.norm.", "Transformer_dec.model.norm.")
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 _LICENCE = "as the checkpoint's; Human3.6M and MPI-INF-3DHP weights are for research use"
 
 
@@ -62,7 +63,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         ) from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"checkpoint {str(path)!r} holds {type(state).__name__}, not a state dict of tensors")
+    for name, tensor in state.items():
+        _check_numbers(f"checkpoint {str(path)!r}: tensor {name!r}", tensor)
     return {str(k).removeprefix("module."): v for k, v in state.items()}
+
+
+def _check_numbers(where: str, tensor: Tensor) -> None:
+    """ValueError unless it is a plain tensor of finite numbers."""
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+    if not plain or tensor.dtype not in _DTYPES or tensor.numel() == 0:
+        kind = f"{tensor.dtype}, {tensor.layout}, of the shape {tuple(tensor.shape)}"
+        raise ValueError(f"{where} is {kind}; give a dense one of plain numbers")
+    if not tensor.float().isfinite().all() or (where.endswith("running_var'") and (tensor < 0).any()):
+        raise ValueError(
+            f"{where} holds what no training leaves behind, NaN, infinity or a variance below 0; get the file anew"
+        )
 
 
 def convert(official: Mapping[str, Tensor], config: ModelConfig) -> STMO:
@@ -76,7 +91,7 @@ def convert(official: Mapping[str, Tensor], config: ModelConfig) -> STMO:
         source.encoder_layer(ours, f"mofa.layers.{k}", f"Transformer_reduce.model.layers.{k}")
     for k in range(3):
         # Layer k sees only the first N / 3^k rows of its table.
-        table = source.take(f"Transformer_reduce.model.pos_embedding_{k + 1}")
+        table = source.take(f"Transformer_reduce.model.pos_embedding_{k + 1}", rank=3)
         if k < config.mofa_levels:
             ours[f"mofa.positions.{k}"] = table[:, : config.frames // 3**k].clone()
     for name, theirs in (("head", "fcn"), ("head_frames", "fcn_1")):
@@ -95,7 +110,12 @@ def convert_stage_one(official: Mapping[str, Tensor], config: ModelConfig) -> Ma
     """The authors' Stage I state dict -> masked pose model in eval mode. ValueError as ``convert``."""
     source = _Source(dict(official))
     ours = source.encoder(config)
-    ours["missing_joint"] = source.take("spatial_mask_token").reshape(2)
+    token = source.take("spatial_mask_token")
+    if token.numel() != 2:
+        raise ValueError(
+            f"the checkpoint's 'spatial_mask_token' has the shape {tuple(token.shape)}; expected two numbers"
+        )
+    ours["missing_joint"] = token.flatten()
     ours["missing_frame"] = source.take("mask_token")
     ours["position"] = source.take("dec_pos_embedding")
     for name, theirs in (("encoder_norm", "encoder_LN"), ("to_decoder", "encoder_to_decoder")):
@@ -130,17 +150,24 @@ class _Source:
     def __init__(self, left: dict[str, Tensor]) -> None:
         self.left = left
 
-    def take(self, name: str) -> Tensor:
+    def take(self, name: str, rank: int | None = None) -> Tensor:
+        """A tensor by its name, of ``rank`` dimensions where that is given."""
         if name not in self.left:
             raise ValueError(
                 f"the checkpoint has no {name!r}; check --frames and --depth, and --stage-one for a Stage I checkpoint"
             )
-        return self.left.pop(name)
+        tensor = self.left.pop(name)
+        if rank not in (None, tensor.ndim):
+            raise ValueError(
+                f"the checkpoint's {name!r} has the shape {tuple(tensor.shape)}; expected {rank} dimensions"
+            )
+        return tensor
 
     def copy(self, ours: dict[str, Tensor], name: str, theirs: str) -> None:
         """Copy every tensor of one module; 1x1 convolutions become linears, norms take torch's parametrisation."""
         for key in [k for k in self.left if k.startswith(theirs + ".")]:
-            value, leaf = self.left.pop(key), key.removeprefix(theirs + ".")
+            leaf = key.removeprefix(theirs + ".")
+            value = self.take(key, rank=1 if leaf == "a_2" else None)
             if leaf == "a_2":
                 # Their norm divides by the unbiased standard deviation, torch's by the biased one.
                 value, leaf = value * math.sqrt((len(value) - 1) / len(value)), "weight"
@@ -160,8 +187,14 @@ class _Source:
         return ours
 
     def encoder_layer(self, ours: dict[str, Tensor], name: str, theirs: str) -> None:
-        for leaf in ("weight", "bias"):
-            parts = [self.take(f"{theirs}.self_attn.linears.{k}.{leaf}") for k in range(3)]
+        for leaf, rank in (("weight", 2), ("bias", 1)):
+            parts = [self.take(f"{theirs}.self_attn.linears.{k}.{leaf}", rank) for k in range(3)]
+            if len({p.shape for p in parts}) > 1:
+                shapes = ", ".join(str(tuple(p.shape)) for p in parts)
+                raise ValueError(
+                    f"the checkpoint's '{theirs}.self_attn.linears.*.{leaf}' have the shapes {shapes}; "
+                    "expected one for all three"
+                )
             ours[f"{name}.attention.qkv.{leaf}"] = torch.cat(parts)
         for module, their_module in _ENCODER_LAYER.items():
             self.copy(ours, f"{name}.{module}", f"{theirs}.{their_module}")

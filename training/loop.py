@@ -246,11 +246,19 @@ class _Report:
 
 def provenance(config: RunConfig, stage: str) -> dict[str, Any]:
     """What goes into a model file about where its weights come from."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     return {
         "data": Path(config.data).name if config.dataset == "mocap" else config.dataset,
         "licence": DATASETS[config.dataset],
         "command": f"python -m training.{stage} " + " ".join(sys.argv[1:]),
-        "commit": commit,
+        "commit": _commit(),
         "config": dataclasses.asdict(config),
     }
+
+
+def _commit() -> str:
+    """The repository's commit; empty outside of one, or where there is no git to ask."""
+    try:
+        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return asked.stdout.strip()

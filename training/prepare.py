@@ -10,6 +10,7 @@ unless --subject names one; --val and --test say whose clips are held out.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import zipfile
 import zlib
@@ -37,7 +38,7 @@ def main() -> None:
     args = _arguments()
     try:
         rigs = [load_rig(args.rig)] if args.rig else [load_rig(name) for name in rig_names()]
-        options = Options(rigs, _unit_m(args.unit), args.up, args.rate, args.subject)
+        options = Options(rigs, _unit_m(args.unit), args.up, _rate_hz(args.rate), args.subject)
         paths = find_files(args.inputs)
         others = read_other(args.together) if args.together else None
     except ValueError as e:
@@ -46,7 +47,7 @@ def main() -> None:
     for path in tqdm(paths, unit="file", disable=not sys.stderr.isatty()):
         try:
             takes += read_takes(path, options)
-        except DataError as e:
+        except (ValueError, OSError) as e:  # whatever is wrong with one file, the others go on
             refused.append(str(e) if str(path) in str(e) else f"{path}: {e}")
     for reason in refused:
         print(f"left out: {reason}", file=sys.stderr)
@@ -133,9 +134,18 @@ def _unit_m(text: str | None) -> float | None:
     if text is None or text in UNITS_M:
         return None if text is None else UNITS_M[text]
     try:
-        return float(text)
+        unit_m = float(text)
     except ValueError:
-        raise DataError(f"--unit is {text!r}; give {', '.join(UNITS_M)} or metres per unit") from None
+        unit_m = math.nan
+    if not 0 < unit_m < math.inf:
+        raise DataError(f"--unit is {text!r}; give {', '.join(UNITS_M)} or metres per unit, above 0")
+    return unit_m
+
+
+def _rate_hz(given: float | None) -> float | None:
+    if given is not None and not 0 < given < math.inf:
+        raise DataError(f"--rate is {given:g}; give frames per second, above 0")
+    return given
 
 
 def _summary(takes: Sequence[Take], files: int, refused: int, out: str) -> str:

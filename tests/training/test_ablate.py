@@ -73,5 +73,6 @@ def test_every_row_is_a_configuration(budget):
 def test_mistakes_are_named(monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit, match="stpes is unknown"):
         _run(monkeypatch, capsys, "tds", "stpes=1", "--out", tmp_path)
-    with pytest.raises(SystemExit, match="ablate"):
-        _run(monkeypatch, capsys, "tds", *TINY, "--rows", 99, "--out", tmp_path)
+    for row in (0, -1, 8):
+        with pytest.raises(SystemExit, match=f"^ablate: --rows holds {row}; tds has the rows 1 to 7"):
+            _run(monkeypatch, capsys, "tds", *TINY, "--rows", row, "--out", tmp_path)

@@ -15,6 +15,7 @@ from pstmo_ros.core.model_config import ModelConfig
 from tests.conftest import walker
 from training.accuracy import Run, calibration, covered, figures
 from training.changes import every, hide, hide_some, swap_sides
+from training.conditions import conditions
 from training.mocap import CMU, Mocap, load_mocap
 from training.synthesis import place_camera, record_clip
 
@@ -138,6 +139,16 @@ def test_where_a_pelvis_is_guessed_to_be_does_not_count_about_another_joint():
     result = [Run("a", guessed, truth, torch.zeros(4), None)]
     assert figures(result, arms)["MPJPE"] == pytest.approx(100, abs=1e-3)
     assert figures(result, arms, skeleton.index("thorax"))["MPJPE"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "rate_hz", "longest"), [(81, 1, 50.0, 0.8), (27, 3, 50.0, 0.78), (27, 2, 30.0, 0.86)]
+)
+def test_the_longest_look_ahead_asked_for_is_one_that_the_window_has(frames, stride, rate_hz, longest):
+    config = ModelConfig(frames, stride, rate_hz, mofa=False, dial=True)
+    row = conditions(config.longest_look_ahead_s, rate_hz)["Look-ahead, seconds"][-1]
+    assert (row.name, row.look_ahead_s) == (f"{longest:g}", longest)
+    config.at(row.look_ahead_s)
 
 
 def test_the_page_is_written(tmp_path):

@@ -1,7 +1,10 @@
 """ASF/AMC files: forward kinematics of a hand-written skeleton, checked by hand, and what is wrong with broken ones."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from training.datasets.clips import DataError
 from training.motion.asfamc import read_amc
@@ -111,8 +114,34 @@ def test_the_skeleton_says_its_unit(tmp_path):
         (ASF.replace("upper lower", "upper lowre"), AMC, "lowre"),
         (ASF.replace("dof rx rz", "dof rx l"), AMC, "'tail' has the degree of freedom 'l'"),
         (ASF.replace("length 2", "length two"), AMC, r"01\.asf: broken or truncated skeleton"),
+        (ASF.replace("   axis XYZ", "   axis XX"), AMC, r"01\.asf: .*bone 'root' turns about the axes 'XX'; give X, Y"),
+        (ASF.replace("order TX TY TZ RX RY RZ", "order"), AMC, "the root has no order"),
+        (ASF.replace("RX RY RZ", "RX RY RW"), AMC, "'root' has the degree of freedom 'rw'"),
+        (ASF.replace("direction 1 0 0", "direction 1 0"), AMC, "'1 0' is not three finite numbers"),
+        (ASF.replace("position 0 0 0", "position 0 nan 0"), AMC, "'0 nan 0' is not three finite numbers"),
+        (ASF.replace("upper lower", "upper lower tail"), AMC, "bone 'tail' has two parents"),
     ],
 )
 def test_each_fault_is_named_with_the_file(tmp_path, asf, amc, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, asf, amc)
+
+
+def test_angles_may_be_in_radians(tmp_path):
+    degrees = read(tmp_path)
+    quarter = f"{math.pi / 2}"
+    asf = ASF.replace("angle deg", "angle rad").replace("0 0 90", f"0 0 {quarter}")
+    radians = read(tmp_path, asf, AMC.replace("90", quarter))
+    np.testing.assert_allclose(radians.points, degrees.points, atol=1e-9)
+
+
+def test_axes_turn_in_the_files_order(tmp_path):
+    frame_2 = read(tmp_path, ASF.replace("axis 0 0 90 XYZ", "axis 30 40 50 ZYX")).points[1]
+    axis = Rotation.from_euler("zyx", [30, 40, 50], degrees=True)
+    turn = axis * Rotation.from_euler("x", 90, degrees=True) * axis.inv()
+    np.testing.assert_allclose(frame_2[1] - frame_2[0], turn.apply([0, 2, 0]), atol=1e-9)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    marked = read(tmp_path, "\ufeff" + ASF.removeprefix("# a comment\n"), "\ufeff" + AMC)
+    np.testing.assert_array_equal(marked.points, read(tmp_path).points)

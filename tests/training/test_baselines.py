@@ -56,7 +56,15 @@ def test_every_row_is_trained_tested_and_kept(tmp_path, monkeypatch, capsys):
     assert page.read_text().splitlines()[-7:] == rows
 
 
-def test_a_setting_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["baselines", "step=2"])
-    with pytest.raises(SystemExit, match="step is unknown"):
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("step=2", "step is unknown"),
+        ("batches.held=true", r"set batches\.held=false"),
+        ("model.dial=false", r"model\.dial is false"),
+    ],
+)
+def test_settings_that_no_row_can_be_trained_with_are_refused(override, message, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["baselines", override, "frames_seen=0"])
+    with pytest.raises(SystemExit, match=f"^baselines: .*{message}"):
         baselines.main()

@@ -184,3 +184,20 @@ def test_most_windows_know_where_down_is_and_some_do_not(mocap):
     blurred = _draw(mocap, dataclasses.replace(config, gravity_deg=5.0), batch=256)
     apart = (gravity.to_vector(blurred.joints[:, 0, skeleton.J]) * down).sum(-1)[known].clamp(-1, 1).acos()
     assert 3 < math.degrees(apart.mean()) < 12
+
+
+def test_who_is_larger_stands_on_the_same_floor(mocap):
+    world = mocap.positions_m[None, :9].expand(8, -1, -1, -1)
+    for scale in (0.8, 1.2):
+        body = dataclasses.replace(AS_RECORDED, scale=(scale, scale))
+        scaled = vary(world, body, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(scaled, world * scale, atol=1e-4, rtol=0)
+
+
+def test_all_windows_may_have_the_arms_of_another_clip(mocap):
+    starts = torch.arange(0, 80, 10)
+    world = mocap.positions_m[starts[:, None] + torch.arange(9)]
+    mixed = vary(world, dataclasses.replace(AS_RECORDED, mixed=1.0), torch.Generator().manual_seed(0))
+    wrist = skeleton.index("left_wrist")
+    moved = (mixed[:, :, wrist] - world[:, :, wrist]).norm(dim=-1).amax(1)
+    assert (moved > 0.01).all(), "the last has the first one's"

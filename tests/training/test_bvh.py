@@ -1,5 +1,7 @@
 """BVH files: forward kinematics of small hand-written ones, checked by hand, and what is wrong with broken ones."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,12 @@ def test_channels_turn_in_the_order_of_the_file(tmp_path):
         (lambda t: t.replace("}\nMOTION", "MOTION"), "braces do not close"),
         (lambda t: t.replace("Yrotation\n    End", "Wrotation\n    End"), "'Wrotation' of joint 'Arm' is unknown"),
         (lambda t: t.replace("Frame Time: 0.01", "Frame Time: 0"), "frame time of 0"),
+        (lambda t: t.replace("Frame Time: 0.01", ""), "MOTION must begin with"),
+        (lambda t: t.replace("3 Zrotation X", "3 Zrotation Z"), "joint 'Arm' turns about ZZY"),
+        (lambda t: t.replace("3 Zrotation X", "4 Yrotation Zrotation X"), "joint 'Arm' turns about YZXY"),
+        (lambda t: t.replace("CHANNELS 3", "CHANNELS 300"), "it ends within the hierarchy"),
+        (lambda t: t.replace("OFFSET 1 0 0", "OFFSET nan 0 0"), "OFFSET of .* is not finite"),
+        (lambda t: re.sub(r"CHANNELS.*", "CHANNELS 0", t[: t.index("1 2 3 0")]), "0 motion values for 2 frames"),
         (lambda t: "Kaydara FBX", "not a BVH file"),
         (lambda t: "", "not a BVH file"),
     ],
@@ -87,3 +95,19 @@ def test_channels_turn_in_the_order_of_the_file(tmp_path):
 def test_each_fault_is_named_with_the_file(tmp_path, change, message):
     with pytest.raises(DataError, match=rf"a\.bvh: .*{message}"):
         read_bvh(write(tmp_path, change(arm())))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: "\ufeff" + t,
+        lambda t: t.replace("Frame Time", "\nFrame Time"),
+        lambda t: t.replace("Frames:", "Frames :").replace("Frame Time:", "Frame Time :"),
+        lambda t: t.replace("rotation", "Rotation").replace("Xposition", "xposition"),
+    ],
+    ids=["byte order mark", "blank line", "space before colon", "case of channels"],
+)
+def test_what_other_exporters_write_differently_is_read_alike(tmp_path, change):
+    np.testing.assert_array_equal(
+        read_bvh(write(tmp_path, change(arm()))).points, read_bvh(write(tmp_path, arm())).points
+    )

@@ -16,6 +16,8 @@ CONFIGS = Path(__file__).parents[2] / "config" / "training"
 class Inner:
     rate: float = 0.5
     sizes: tuple[int, ...] = (1, 2)
+    bounds: tuple[float, float] = (0.0, 1.0)
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ def test_a_file_changes_its_base_section_by_section(tmp_path):
         ("name=3", "name is 3; give a str"),
         ("inner=3", "inner is 3"),
         ("name", "not key=value"),
+        ("inner.sizes=[1, x]", r"inner\.sizes\[1\] is 'x'; give an int"),
+        ("inner.sizes=3", r"inner\.sizes is 3; give a list"),
+        ("inner.sizes=large", r"inner\.sizes is 'large'; give a list"),
+        ("inner.bounds=60", r"inner\.bounds is 60; give a list of 2, as \[a, b\]"),
+        ("inner.bounds=[60]", r"inner\.bounds is \[60\]; give a list of 2"),
+        ("inner.rate=true", r"inner\.rate is True; give a number"),
+        ("name=[x", r"override 'name=\[x' is not YAML"),
+        ("name=2024-13-45", "override 'name=2024-13-45' is not YAML"),
     ],
 )
 def test_mistakes_are_named(override, message):
@@ -62,6 +72,32 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(ValueError, match=r"list\.yaml.*one per line"):
         load_config(Outer, tmp_path / "list.yaml")
+    (tmp_path / "broken.yaml").write_text("name: [x\n")
+    with pytest.raises(ValueError, match=r"broken\.yaml' is not YAML"):
+        load_config(Outer, tmp_path / "broken.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("inner: {rate: }", r"inner\.rate is empty; give a number"),
+        ("name:", "name is empty; give a str"),
+        ("inner:", "inner is empty; give settings"),
+        ("inner: {sizes: }", r"inner\.sizes is empty; give a list"),
+        ("pretrain: 3", "pretrain is 3; give settings"),
+        ("base: 3", "base is 3; give the name of a file"),
+    ],
+)
+def test_settings_that_are_empty_or_of_another_kind_are_named(text, message, tmp_path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_config(Outer, tmp_path / "c.yaml")
+
+
+def test_numbers_in_lists_and_settings_that_may_be_empty_are_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("inner: {bounds: [1e-3, 2], limit: }\n")
+    assert load_config(Outer, tmp_path / "c.yaml").inner == Inner(bounds=(0.001, 2.0), limit=None)
+    assert load_config(Outer, None, ["inner.limit=3"]).inner.limit == 3
 
 
 @pytest.mark.parametrize(
@@ -75,6 +111,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
         (["model.frames=30"], "27, 81, 243"),
         (["model.sem=mpl"], "mlp"),
         (["model.sem=transformer"], "dim is 256"),
+        (["model.dial=true", "model.mofa=false"], r"model\.dial and batches\.held are true.*set batches\.held=false"),
+        (["optimizer=adam", "weight_decay=0.1"], "weight_decay is 0.1, and optimizer adam takes none"),
+        (["batches.detector.layouts=coco_17"], r"batches\.detector\.layouts is 'coco_17'; give a list"),
+        (["batches.camera.field_of_view_deg=60"], r"batches\.camera\.field_of_view_deg is 60; give a list"),
     ],
 )
 def test_settings_that_cannot_be_trained_are_refused(overrides, message):

@@ -172,12 +172,29 @@ def test_3dhp_arrays_that_cannot_be_what_they_should_are_refused(tmp_path, chang
         dhp.load_dhp(tmp_path, "test")
 
 
+@pytest.mark.parametrize("name", ["data_2d", "data_3d"])
+def test_3dhp_frames_that_are_not_valid_may_hold_anything(tmp_path, name):
+    arrays, valid = dhp_arrays(6), np.array([1, 1, 0, 0, 1, 1], float)
+    arrays[name][2:4] = np.nan
+    write_dhp(tmp_path, "test", {"TS1": arrays | {"valid": valid}})
+    clips = dhp.load_dhp(tmp_path, "test")
+    assert [len(c.poses_m) for c in clips] == [2, 2]
+    assert all(np.isfinite(c.poses_m).all() and np.isfinite(c.keypoints_px).all() for c in clips)
+    arrays[name][4] = np.nan
+    write_dhp(tmp_path, "test", {"TS1": arrays | {"valid": valid}})
+    with pytest.raises(DataError, match=f"TS1: {name} holds NaN or infinity, first in frame 4"):
+        dhp.load_dhp(tmp_path, "test")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ({"S1 Seq1": dhp_arrays()}, r"S1 Seq1 is dict; expected \[cameras, frames per second\]"),
         ({"S1 Seq1": [{"0": {"data_2d": np.zeros((2, 17, 2))}}, 25]}, r"camera 0, lacks \['data_3d'\]"),
         ({"S1 Seq1": [{}, 25]}, "S1 Seq1 is dict; expected a dictionary with entries"),
+        ({"S1 Seq1": [{"0": dhp_arrays()}, "fast"]}, "S1 Seq1: frames per second are 'fast'; expected a number"),
+        ({"S1 Seq1": [{"0": dhp_arrays()}, None]}, "S1 Seq1: frames per second are None"),
+        ({"S1 Seq1": [{"0": {"data_2d": None, "data_3d": None}}, 25]}, "data_2d is object .*expected numbers"),
     ],
 )
 def test_3dhp_nesting_that_is_another_one_is_refused(tmp_path, data, message):

@@ -156,12 +156,23 @@ def test_3dhp_is_table_2_by_sequence(monkeypatch, tmp_path, screen_model):
     assert "| TS6 | 4 |" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_robustness_is_at_the_look_ahead_asked_for(monkeypatch, tmp_path, screen_model):
+    write_dhp(tmp_path, "test", {"TS1": moving(12) | {"valid": np.ones(12)}})
+    options = (screen_model, "--data", "3dhp", "--folder", tmp_path, "--robustness", "--look-ahead")
+    none, all_of_it = (report_of(monkeypatch, tmp_path, *options, seconds) for seconds in ("0", "0.08"))
+    for report in (none, all_of_it):
+        assert report["robustness"]["GT"] == report["overall"]
+    assert none["robustness"]["GT + random shuffle"] != all_of_it["robustness"]["GT + random shuffle"]
+    assert none["overall"] != all_of_it["overall"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("MODEL", "--data", "h36m", "--folder", "nowhere"), r"data_3d_h36m.npz' is not in 'nowhere'.*licensed"),
         (("MODEL", "--data", "mocap", "--folder", "nowhere.npz"), r"nowhere.npz' does not exist"),
         (("MODEL", "--data", "mocap", "--look-ahead", "9"), r"look_ahead_s is 9.0; this model's window takes 0 to"),
+        (("MODEL", "--data", "mocap", "--folder", "nowhere.npz", "--sweep", "0", "9"), r"look_ahead_s is 9.0"),
         (("nowhere.safetensors", "--data", "mocap"), r"nowhere.safetensors' does not exist"),
     ],
 )

@@ -1,5 +1,6 @@
 """A user's downloaded checkpoint works: it gives what the published model gives (tests/training/official.py)."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,38 @@ def test_a_broken_checkpoint_is_named(contents, tmp_path):
     path.write_bytes(contents)
     with pytest.raises(ValueError, match=r"broken\.pth"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("encoder.fc_1.weight", lambda t: t.to_sparse(), "torch.sparse_coo"),
+        ("encoder.fc_1.weight", lambda t: t.to(torch.complex64), "torch.complex64"),
+        ("encoder.fc_1.weight", lambda t: t * torch.nan, "NaN, infinity"),
+        ("encoder.bn_1.running_var", lambda t: -t, "a variance below 0"),
+        ("fcn.1.bias", lambda t: t[:0], r"\(0,\)"),
+        ("Transformer.model.layers.0.sublayer.0.norm.a_2", lambda t: t[0], r"the shape \(\); expected 1 dim"),
+        ("Transformer.model.layers.0.self_attn.linears.1.bias", lambda t: t[0], r"the shape \(\); expected 1 dim"),
+        ("Transformer.model.layers.0.self_attn.linears.1.weight", lambda t: t[0], "expected 2 dim"),
+        ("Transformer.model.layers.0.self_attn.linears.*.weight", lambda t: t[:, 1:], "expected one for all three"),
+        ("Transformer_reduce.model.pos_embedding_1", lambda t: t[0, 0], "expected 3 dim"),
+    ],
+)
+def test_a_tensor_that_cannot_be_used_is_named(stmo, name, change, message, tmp_path):
+    state = official.state_dict(stmo["manifest"])
+    key = name.replace("*", "1")
+    state[key] = change(state[key])
+    checkpoint = _saved(state, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=f"{re.escape(name)}.*{message}"):
+        import_checkpoint(checkpoint, tmp_path / "out.safetensors", S_27)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_stage_one_token_of_another_size_is_named(mpm, tmp_path):
+    state = official.state_dict(mpm["manifest"])
+    state["spatial_mask_token"] = torch.zeros(3)
+    with pytest.raises(ValueError, match=r"'spatial_mask_token' has the shape .*; expected two numbers"):
+        import_stage_one(_saved(state, tmp_path / "odd.pth"), tmp_path / "out.safetensors", S_27)
 
 
 def test_a_missing_checkpoint_is_named(monkeypatch):

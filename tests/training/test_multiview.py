@@ -199,3 +199,14 @@ def test_the_page_has_every_camera_and_a_refusal_is_one_line(tmp_path, world, bu
     refused = subprocess.run([*command[:4], names[0]], check=False, capture_output=True, text=True)
     assert refused.returncode == 1
     assert refused.stderr.strip().splitlines()[-1].startswith("multiview: 1 recordings for 3 cameras")
+
+
+def test_a_cropped_qualisys_image_is_where_it_was_in_the_whole_one(tmp_path):
+    path, text = tmp_path / "Calib.qca.txt", _as_qca(_views(2))
+    path.write_text(text)
+    whole = read_calibration(path)[0].camera
+    path.write_text(text.replace('left="0"', 'left="100"').replace('top="0"', 'top="50"'))
+    cropped = read_calibration(path)[0].camera
+    point = np.array([0.1, 0.2, 4.0])
+    np.testing.assert_allclose(cropped.project(point), whole.project(point) - (100, 50), atol=1e-6)
+    assert (cropped.width, cropped.height) == (whole.width - 100, whole.height - 50)

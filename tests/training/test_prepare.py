@@ -128,6 +128,9 @@ def test_points_no_rig_fits_are_named(recorded):
         ("joints: {PLAIN, left_hip: {a: 0.5, b: 0.6}}", "weights of joint 'left_hip' do not sum to 1"),
         ("joints: {PLAIN}\nup: x", "up is 'x'; give y or z"),
         ("joints: {PLAIN}\nunits: cm", "units is unknown; did you mean 'unit_m'"),
+        ("joints: {PLAIN}\nunit_m: 0", "rig 'my': unit_m is 0.0; give a number above 0"),
+        ("joints: {PLAIN, left_hip: no}", "joint 'left_hip' is False; give a point's name.* quote names"),
+        ("joints:", "joints is empty; give settings"),
     ],
 )
 def test_faults_of_a_rig_are_named(tmp_path, text, message):
@@ -137,6 +140,13 @@ def test_faults_of_a_rig_are_named(tmp_path, text, message):
         load_rig(str(tmp_path / "my.yaml"))
     with pytest.raises(ValueError, match="did you mean 'mixamo'"):
         load_rig("miximo")
+
+
+@pytest.mark.parametrize("name", ["2024", "no", "1e3", "it's: mine"])
+def test_a_rig_may_be_called_what_yaml_takes_for_something_else(tmp_path, name):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(f"joints: {{{', '.join(f'{j}: {j}' for j in skeleton.JOINTS)}}}")
+    assert load_rig(str(path)).name == name
 
 
 def test_a_wrong_unit_is_named_with_the_ones_that_fit(recorded):
@@ -210,16 +220,22 @@ def test_bad_files_are_left_out_with_the_reason_and_the_rest_goes_on(monkeypatch
     whole = write_bvh(folder / "cut.bvh", recorded)
     whole.write_text(whole.read_text()[:-200])
     (folder / "alone.amc").write_text(":DEGREES\n1\n")
+    odd = write_bvh(folder / "odd.bvh", recorded)
+    odd.write_text(odd.read_text().replace("Zrotation Xrotation", "Zrotation Zrotation"))
+    (folder / "gone.bvh").symlink_to(folder / "nowhere.bvh")
     run(monkeypatch, folder, "--out", tmp_path / "my.npz")
     out, err = capsys.readouterr()
     assert load_mocap(tmp_path / "my.npz", "train").names == ("in/good",)
     assert "1 clips" in out
-    assert "from 1 of 5 files" in out
-    reasons = {line.split("left out: ")[1].split(": ")[0].rsplit("/")[-1]: line for line in err.splitlines()}
+    assert "from 1 of 7 files" in out
+    names = ("cm.bvh", "swapped.bvh", "cut.bvh", "alone.amc", "odd.bvh", "gone.bvh")
+    reasons = {name: line for name in names for line in err.splitlines() if name in line}
     assert "--unit cm" in reasons["cm.bvh"]
     assert "left and right are swapped" in reasons["swapped.bvh"]
     assert "truncated" in reasons["cut.bvh"]
     assert "alone.asf beside it" in reasons["alone.amc"]
+    assert "joint 'pelvis' turns about ZZY" in reasons["odd.bvh"]
+    assert "No such file" in reasons["gone.bvh"]
 
 
 def test_the_user_may_name_the_unit(monkeypatch, tmp_path, recorded):
@@ -237,6 +253,10 @@ def test_the_user_may_name_the_unit(monkeypatch, tmp_path, recorded):
         (("EMPTY",), r"holds no \.bvh or \.amc file"),
         (("EMPTY", "--rig", "mixam"), "did you mean 'mixamo'"),
         (("EMPTY", "--unit", "feet"), "--unit is 'feet'"),
+        (("EMPTY", "--unit", "0"), "--unit is '0'; give mm, .* above 0"),
+        (("EMPTY", "--rate", "0"), "--rate is 0; give frames per second, above 0"),
+        (("EMPTY", "--rate", "-30"), "--rate is -30"),
+        (("EMPTY", "--rate", "nan"), "--rate is nan"),
     ],
 )
 def test_faults_of_the_command_are_one_line(monkeypatch, tmp_path, arguments, message):

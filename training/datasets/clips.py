@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -71,17 +72,30 @@ def check_file(path: Path, what: str, how: str) -> Path:
 
 def checked_array(value: Any, shape: tuple[int, ...], where: str) -> Floats:
     """Numbers (T, *shape) as float32; DataError naming ``where`` for another shape, type, or a NaN."""
+    array = shaped_array(value, shape, where)
+    check_finite(array, where)
+    return array
+
+
+def shaped_array(value: Any, shape: tuple[int, ...], where: str) -> Floats:
+    """Numbers (T, *shape) as float32, NaN among them or not; DataError naming ``where`` for another shape or type."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.ndim != 1 + len(shape) or array.shape[1:] != shape or len(array) == 0:
         expected = ", ".join(map(str, shape))
         raise DataError(
             f"{where} is {array.dtype} of shape {array.shape}; expected numbers of shape (frames, {expected})"
         )
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        frame = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))[0])
+    return array.astype(np.float32)
+
+
+def check_finite(array: Floats, where: str, used: npt.NDArray[np.bool_] | None = None) -> None:
+    """DataError naming ``where`` and the first frame of (T, …) with a NaN, of those that are ``used``, (T,)."""
+    broken = ~np.isfinite(array.reshape(len(array), -1)).all(1)
+    if used is not None:
+        broken &= used
+    if broken.any():
+        frame = int(np.flatnonzero(broken)[0])
         raise DataError(f"{where} holds NaN or infinity, first in frame {frame}; take the frames out or mend the file")
-    return array
 
 
 def checked_dictionary(value: Any, where: str) -> dict[Any, Any]:

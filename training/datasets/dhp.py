@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.types import Floats
-from training.datasets.clips import Clip, DataError, check_file, checked_array, checked_dictionary
+from training.datasets.clips import Clip, DataError, check_file, check_finite, checked_dictionary, shaped_array
 from training.datasets.pickled import load_dictionary
 
 # The files' joint order, in this project's names; their 14 is the root.
@@ -49,7 +50,7 @@ def _train_sequence(name: str, value: Any, where: str) -> list[Clip]:
     subject, _, action = name.partition(" ")
     if not isinstance(value, list | tuple | np.ndarray) or len(value) != 2:
         raise DataError(f"{where} is {type(value).__name__}; expected [cameras, frames per second]")
-    cameras, rate = checked_dictionary(value[0], where), float(np.asarray(value[1]).item())
+    cameras, rate = checked_dictionary(value[0], where), _rate_hz(value[1], where)
     clips = []
     for view, arrays in cameras.items():
         pixels, poses = _arrays(arrays, f"{where}, camera {view},")
@@ -59,10 +60,8 @@ def _train_sequence(name: str, value: Any, where: str) -> list[Clip]:
 
 def _test_sequence(name: str, value: Any, where: str) -> list[Clip]:
     """One entry "TS1": {data_2d, data_3d, valid}; a clip for each run of valid frames."""
-    pixels, poses = _arrays(value, where)
-    valid = np.asarray(value.get("valid")).ravel()
-    if len(valid) != len(poses) or valid.dtype.kind not in "fiub":
-        raise DataError(f"{where}: 'valid' has {len(valid)} entries for {len(poses)} frames")
+    valid = np.asarray(checked_dictionary(value, where).get("valid")).ravel()
+    pixels, poses = _arrays(value, where, valid)
     steps = np.diff(np.concatenate([[0], (valid == 1).astype(int), [0]]))
     runs = zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True)
     size = _OUTDOOR_SIZE_PX if name in _OUTDOOR else _SIZE_PX
@@ -72,13 +71,31 @@ def _test_sequence(name: str, value: Any, where: str) -> list[Clip]:
     ]
 
 
-def _arrays(value: Any, where: str) -> tuple[Floats, Floats]:
-    """2D (T, 17, 2) pixels and 3D (T, 17, 3) metres, in this project's joint order."""
+def _rate_hz(value: Any, where: str) -> float:
+    try:
+        rate = float(np.asarray(value).item())
+    except (TypeError, ValueError):
+        rate = np.nan
+    if not 0 < rate < np.inf:
+        raise DataError(f"{where}: frames per second are {value!r}; expected a number above 0")
+    return rate
+
+
+def _arrays(value: Any, where: str, valid: npt.NDArray[Any] | None = None) -> tuple[Floats, Floats]:
+    """2D (T, 17, 2) pixels and 3D (T, 17, 3) metres, in this project's joint order.
+
+    valid: (T,) 1 for the frames that must hold numbers; None for all.
+    """
     arrays = checked_dictionary(value, where)
     if missing := [k for k in ("data_2d", "data_3d") if k not in arrays]:
         raise DataError(f"{where} lacks {missing}; it has {', '.join(map(str, arrays))}")
-    pixels = checked_array(np.asarray(arrays["data_2d"])[..., :2], (17, 2), f"{where}: data_2d")
-    poses = checked_array(arrays["data_3d"], (17, 3), f"{where}: data_3d")
+    pixels = np.asarray(arrays["data_2d"])
+    pixels = shaped_array(pixels[..., :2] if pixels.ndim else pixels, (17, 2), f"{where}: data_2d")
+    poses = shaped_array(arrays["data_3d"], (17, 3), f"{where}: data_3d")
     if len(pixels) != len(poses):
         raise DataError(f"{where}: {len(pixels)} frames of 2D for {len(poses)} of 3D")
+    if valid is not None and (len(valid) != len(poses) or valid.dtype.kind not in "fiub"):
+        raise DataError(f"{where}: 'valid' has {len(valid)} entries for {len(poses)} frames")
+    for name, array in (("data_2d", pixels), ("data_3d", poses)):
+        check_finite(array, f"{where}: {name}", None if valid is None else valid == 1)
     return pixels[:, _ORDER], poses[:, _ORDER] / 1000

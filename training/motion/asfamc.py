@@ -69,7 +69,7 @@ def read_amc(path: Path, asf: Path) -> Motion:
 def read_asf(path: Path) -> Skeleton:
     """A skeleton file. DataError names the file and what is wrong with it."""
     sections: dict[str, list[list[str]]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         words = line.partition("#")[0].split()
         if words and words[0].startswith(":"):
             sections[words[0][1:]] = []
@@ -89,9 +89,11 @@ def read_asf(path: Path) -> Skeleton:
 
 def _root(lines: list[list[str]], degrees: bool) -> Bone:
     entries = {words[0]: words[1:] for words in lines}
-    dof = tuple(w.lower() for w in entries["order"])
+    dof = _dof("root", entries["order"], (*_SHIFTS, *_TURNS))
+    if not dof:
+        raise ValueError("the root has no order; give its degrees of freedom, as TX TY TZ RX RY RZ")
     axis = _turn(entries["orientation"], "xyz", degrees)
-    return Bone("root", None, _numbers(entries["position"]), axis, dof, entries["axis"][0].lower())
+    return Bone("root", None, _numbers(entries["position"]), axis, dof, _order("root", entries["axis"][0]))
 
 
 def _bones(lines: list[list[str]], degrees: bool) -> Iterator[Bone]:
@@ -101,13 +103,24 @@ def _bones(lines: list[list[str]], degrees: bool) -> Iterator[Bone]:
             entries = {}
         elif words[0] == "end":
             name = entries["name"][0]
-            dof, order = tuple(w.lower() for w in entries.get("dof", [])), entries["axis"][3].lower()
-            if other := [d for d in dof if d not in _TURNS]:
-                raise ValueError(f"bone {name!r} has the degree of freedom {other[0]!r}; only rx, ry, rz are known")
+            dof, order = _dof(name, entries.get("dof", []), _TURNS), _order(name, entries["axis"][3])
             vector = _numbers(entries["direction"]) * float(entries["length"][0])
             yield Bone(name, "", vector, _turn(entries["axis"], order, degrees), dof, order)
         else:
             entries[words[0]] = words[1:]
+
+
+def _dof(bone: str, words: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    dof = tuple(w.lower() for w in words)
+    if other := [d for d in dof if d not in known]:
+        raise ValueError(f"bone {bone!r} has the degree of freedom {other[0]!r}; only {', '.join(known)} are known")
+    return dof
+
+
+def _order(bone: str, axes: str) -> str:
+    if sorted(axes.lower()) != ["x", "y", "z"]:
+        raise ValueError(f"bone {bone!r} turns about the axes {axes!r}; give X, Y and Z once each, as XYZ")
+    return axes.lower()
 
 
 def _children(lines: list[list[str]], bones: dict[str, Bone]) -> Iterator[Bone]:
@@ -117,6 +130,8 @@ def _children(lines: list[list[str]], bones: dict[str, Bone]) -> Iterator[Bone]:
         if parent not in placed:
             raise ValueError(f"bone {parent!r} has children before it has a parent")
         for name in children:
+            if name in placed:
+                raise ValueError(f"bone {name!r} has two parents")
             b = bones[name]
             placed.add(name)
             yield Bone(name, parent, b.vector, b.axis, b.dof, b.order)
@@ -128,7 +143,7 @@ def _frames(path: Path, dof: dict[str, int]) -> dict[str, Floats]:
     """Every bone's values, (T, its degrees of freedom)."""
     values: dict[str, list[list[float]]] = {name: [] for name in dof}
     frames = 0
-    for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for n, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words or words[0].startswith(":"):
             continue
@@ -158,4 +173,7 @@ def _turn(words: list[str], order: str, degrees: bool) -> Rotation:
 
 
 def _numbers(words: list[str]) -> Floats:
-    return np.array([float(w) for w in words[:3]])
+    numbers = np.array([float(w) for w in words[:3]])
+    if len(numbers) != 3 or not np.isfinite(numbers).all():
+        raise ValueError(f"{' '.join(words)!r} is not three finite numbers")
+    return numbers

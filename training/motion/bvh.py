@@ -6,6 +6,8 @@ T frames, K points.
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from training.datasets.clips import DataError
 from training.motion.points import Motion
 
 _AXES = "XYZ"
+_TIMES = re.compile(r"\s*Frames\s*:\s*(\S+)\s+Frame\s+Time\s*:\s*(\S+)", re.IGNORECASE)
 
 
 @dataclass
@@ -27,10 +30,15 @@ class _Joint:
     offset: Floats = field(default_factory=lambda: np.zeros(3))
     channels: tuple[str, ...] = ()  # "Zrotation" …, in the order of the file
 
+    @property
+    def turns(self) -> str:
+        """The axes that its rotations go about, "ZXY", in the order of the file."""
+        return "".join(c[0] for c in self.channels if c.endswith("rotation"))
+
 
 def read_bvh(path: Path) -> Motion:
     """The points of a .bvh file. DataError names the file and what is wrong with it."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
     head, motion, tail = text.partition("MOTION")
     if not head.lstrip().startswith("HIERARCHY") or not motion:
         raise DataError(f"{path}: not a BVH file: it must have a HIERARCHY and a MOTION part")
@@ -38,9 +46,9 @@ def read_bvh(path: Path) -> Motion:
         joints = _hierarchy(iter(head.split()[1:]))
         frames, frame_s, values = _motion(tail)
     except (StopIteration, ValueError, IndexError) as e:
-        raise DataError(f"{path}: broken or truncated ({e or 'it ends within the hierarchy'})") from None
+        raise DataError(f"{path}: broken or truncated ({str(e) or 'it ends within the hierarchy'})") from None
     channels = sum(len(j.channels) for j in joints)
-    if len(values) != frames * channels or frames == 0:
+    if len(values) != frames * channels or len(values) == 0:
         raise DataError(
             f"{path}: broken or truncated: {len(values)} motion values for {frames} frames of {channels} channels"
         )
@@ -62,9 +70,12 @@ def _hierarchy(tokens: Iterator[str]) -> list[_Joint]:
         elif token == "}":
             open_joints.pop()
         elif token == "OFFSET":
-            joints[open_joints[-1]].offset = np.array([float(next(tokens)) for _ in _AXES])
+            joints[open_joints[-1]].offset = offset = np.array([float(next(tokens)) for _ in _AXES])
+            if not np.isfinite(offset).all():
+                raise ValueError(f"an OFFSET of {offset} is not finite")
         elif token == "CHANNELS":
-            joints[open_joints[-1]].channels = tuple(next(tokens) for _ in range(int(next(tokens))))
+            names = [next(tokens).capitalize() for _ in range(int(next(tokens)))]
+            joints[open_joints[-1]].channels = tuple(names)
         else:
             raise ValueError(f"{token!r} is not expected in the hierarchy")
     if open_joints or not joints:
@@ -72,16 +83,17 @@ def _hierarchy(tokens: Iterator[str]) -> list[_Joint]:
     for joint in joints:
         if bad := [c for c in joint.channels if c[0] not in _AXES or c[1:] not in ("position", "rotation")]:
             raise ValueError(f"channel {bad[0]!r} of joint {joint.name!r} is unknown")
+        if len(joint.turns) > 3 or any(a == b for a, b in itertools.pairwise(joint.turns)):
+            raise ValueError(f"joint {joint.name!r} turns about {joint.turns}; give up to three, none twice in a row")
     return joints
 
 
 def _motion(text: str) -> tuple[int, float, Floats]:
     """Number of frames, seconds per frame, and every value in the file's order."""
-    frames, frame_time, *lines = text.strip().splitlines()
-    if not (frames.startswith("Frames:") and frame_time.startswith("Frame Time:")):
+    times = _TIMES.match(text)
+    if times is None:
         raise ValueError("MOTION must begin with 'Frames:' and 'Frame Time:'")
-    values = np.array(" ".join(lines).split(), dtype=float)
-    return int(frames.split(":")[1]), float(frame_time.split(":")[1]), values
+    return int(times[1]), float(times[2]), np.array(text[times.end() :].split(), dtype=float)
 
 
 def _forward(joints: list[_Joint], values: Floats) -> Floats:
@@ -96,8 +108,9 @@ def _forward(joints: list[_Joint], values: Floats) -> Floats:
             if channel.endswith("position"):  # stands in the place of the offset, as every exporter writes it
                 shift[:, _AXES.index(channel[0])] = value
         turning = [i for i, channel in enumerate(joint.channels) if channel.endswith("rotation")]
-        order = "".join(joint.channels[i][0] for i in turning)  # upper case: about the axes as already turned
-        turn = Rotation.from_euler(order, here[:, turning], degrees=True) if order else Rotation.identity(frames)
+        # Upper case: about the axes as already turned.
+        angles, order = here[:, turning], joint.turns
+        turn = Rotation.from_euler(order, angles, degrees=True) if order else Rotation.identity(frames)
         if joint.parent < 0:
             points[:, k] = shift
             turns.append(turn)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +41,17 @@ class Rig:
         where = f"rig {self.name!r}"
         if self.up not in _WORLD_FROM:
             raise ValueError(f"{where}: up is {self.up!r}; give y or z")
-        for joint in self.joints:
+        for name in ("unit_m", "rate_hz"):
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                raise ValueError(f"{where}: {name} is {value}; give a number above 0, or leave it out")
+        for joint, points in self.joints.items():
             if joint not in skeleton.JOINTS:
                 raise ValueError(f"{where}: joint {joint!r} is unknown; {nearest(str(joint), skeleton.JOINTS)}")
+            if not _is_place(points):
+                raise ValueError(
+                    f"{where}: joint {joint!r} is {points!r}; give a point's name, a list of names or weights by name, "
+                    "and quote names that YAML takes for something else, as 'no' and '1'"
+                )
         if missing := [j for j in skeleton.JOINTS if j not in self.joints]:
             raise ValueError(f"{where} does not say where these joints are: {', '.join(missing)}")
         for joint in skeleton.JOINTS:
@@ -70,6 +80,13 @@ class Rig:
         return matrix @ motion.points @ _WORLD_FROM[self.up].T * unit_m
 
 
+def _is_place(points: Any) -> bool:
+    """Whether it is a point's name, names, or weights by name."""
+    if isinstance(points, dict):
+        return all(isinstance(n, str) and type(w) in (int, float) for n, w in points.items())
+    return isinstance(points, str) or (isinstance(points, list | tuple) and all(isinstance(n, str) for n in points))
+
+
 def load_rig(name: str) -> Rig:
     """A rig by its name in config/rigs, or a YAML file of the same form. ValueError says what is wrong with it."""
     path = Path(name)
@@ -77,7 +94,7 @@ def load_rig(name: str) -> Rig:
         path, known = RIGS / f"{name}.yaml", rig_names()
         if name not in known:
             raise ValueError(f"rig {name!r} is unknown; {nearest(name, known)}; or give a YAML file like them")
-    return load_config(Rig, path, [f"name={path.stem}"])
+    return load_config(Rig, path, [f"name={json.dumps(path.stem, ensure_ascii=False)}"])  # quoted: 2024 is a name
 
 
 def rig_names() -> list[str]:
