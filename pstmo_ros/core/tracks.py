@@ -131,8 +131,8 @@ class Tracks:
 
         Of more people than ``max_people``, those who were seen last stay.
         """
-        newest_last = sorted(self._tracks.values(), key=lambda t: t.motion.stamp_ns)
-        for track in newest_last[: max(0, len(newest_last) - config.max_people)]:
+        newest_first = sorted(self._tracks.values(), key=lambda t: -t.motion.stamp_ns)
+        for track in newest_first[config.max_people :]:
             del self._tracks[track.person_id]
         if smoothing != self.smoothing:
             for track in self._tracks.values():

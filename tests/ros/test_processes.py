@@ -137,6 +137,15 @@ def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tm
             os.killpg(demo.pid, signal.SIGKILL)  # what it started, too, should it not have ended that
 
 
+def test_the_demo_does_not_guess_whose_pose_is_whose(camera, tmp_path):
+    save_recording(tmp_path / "a.npz", record([walker(0.2)], camera, ids=False))
+    command = [sys.executable, "-m", "pstmo_ros.demo", "--recording", str(tmp_path / "a.npz")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("demo: recording")
+    assert "has no person_ids" in done.stderr
+
+
 def test_the_player_steps_through_detectors_json(graph, tmp_path):
     """A frame a line, from a folder that OpenPose wrote; the end of input is the end, also of playing over and over."""
     for t in range(3):
