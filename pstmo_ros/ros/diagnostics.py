@@ -127,6 +127,8 @@ class Diagnostics:
             self._faults.pop(next(iter(self._faults)), None)
 
     def _worst(self, now: float) -> tuple[int, str]:
+        if self.active and (stalled_s := self._stalled_s(now)) > _RECENT_S:
+            return _ERROR, f"keypoints arrive, and nothing has been published for {stalled_s:.0f} s"
         faults = [(level, at, text) for text, (at, level) in list(self._faults.items()) if now - at <= _RECENT_S]
         if faults:
             level, _, text = max(faults)
@@ -135,10 +137,13 @@ class Diagnostics:
             return _OK, "configured, not active"
         if not self._received or now - self._received[-1] > _RECENT_S:
             return _WARN, f"no keypoints on {', '.join(self._topics)}"
-        newest = self._latencies[-1][0] if self._latencies else self._received[0]
-        if self.people.get(State.TRACKED.value) and now - newest > _RECENT_S:
-            return _ERROR, f"keypoints arrive, and nothing has been published for {now - newest:.0f} s"
         return _OK, "lifting"
+
+    def _stalled_s(self, now: float) -> float:
+        """Seconds for which people have been there and nothing has come of it."""
+        if not self.people.get(State.TRACKED.value) or not self._received or now - self._received[-1] > _RECENT_S:
+            return 0.0
+        return now - (self._latencies[-1][0] if self._latencies else self._received[0])
 
 
 def _percentiles_ms(now: float, taken: deque[tuple[float, float]]) -> tuple[float, float]:

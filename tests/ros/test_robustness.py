@@ -272,18 +272,18 @@ def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):
     )
 
 
-def test_keypoints_that_lead_to_nothing_are_an_error(graph, bundle, recording, monkeypatch):
+def test_keypoints_that_lead_to_nothing_are_an_error(graph, bundle, camera, monkeypatch):
     monkeypatch.setattr("pstmo_ros.ros.diagnostics._RECENT_S", 0.5)
     lifter = graph.start(bundle)
     reported = statuses(graph)
     lifter._worker.put = lambda job: None
+    recording = record([walker(20.0)], camera)
+    frames = iter(range(len(recording.stamps_ns)))
 
-    def arrive():
-        graph.send(recording, arrive.t % 60)
-        arrive.t += 1
+    def said_after_another_frame():
+        graph.send(recording, next(frames))
         return any(s.level == DiagnosticStatus.ERROR and "nothing has been published" in s.message for s in reported)
 
-    arrive.t = 0
-    graph.until(arrive)
+    graph.until(said_after_another_frame)
     graph.spin(1.5)
     assert float(values(reported[-1])["age of newest keypoints"].split()[0]) > 1, "and keypoints age when they end"
