@@ -18,7 +18,7 @@ _X, _Y, _Z = np.eye(3)
 _LIMB = {"hip": ("knee", "pelvis", -_Z), "knee": ("ankle", "hip", -_Z), "elbow": ("wrist", "shoulder", -_Z)}
 _ENDS = {"ankle": "knee", "wrist": "elbow"}
 # A rotation about x brings a hanging arm level: the arm's frame is counted from there, for overhead it would be torn.
-_LEVEL = {"left": np.array([_X, -_Z, _Y]).T, "right": np.array([_X, _Z, -_Y]).T}
+_LEVEL = {"left": np.array([_X, _Z, -_Y]).T, "right": np.array([_X, -_Z, _Y]).T}
 
 SIDES = ("left", "right")
 ANGLES = (

@@ -48,6 +48,27 @@ def test_standing_everything_is_parallel_to_the_body():
     np.testing.assert_allclose(np.abs(quaternions(frames)), np.broadcast_to([0, 0, 0, 1], (1, 17, 4)), atol=1e-9)
 
 
+def test_an_arm_held_out_is_the_hanging_one_turned_about_x():
+    frames = orientations(standing(l_p_shoulder=np.pi / 2, r_p_shoulder=np.pi / 2))[0]
+    for side, out in (("left", 1), ("right", -1)):
+        level = Rotation.from_rotvec([out * np.pi / 2, 0, 0]).as_matrix()
+        for joint in ("shoulder", "elbow", "wrist"):
+            np.testing.assert_allclose(frames[skeleton.index(f"{side}_{joint}")], level, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", ["l", "r"])
+def test_an_arm_that_waves_about_straight_out_does_not_spin(side):
+    """Whoever stands with arms spread moves them a little: so do the arms' frames."""
+    frames = [
+        orientations(standing(**{f"{side}_p_shoulder": np.pi / 2 + up, f"{side}_y_shoulder": forward}))[0]
+        for up in (-0.1, 0.0, 0.1)
+        for forward in (-0.1, 0.0, 0.1)
+    ]
+    arm = skeleton.index("left_shoulder" if side == "l" else "right_shoulder")
+    turns = [Rotation.from_matrix(a[arm].T @ b[arm]).magnitude() for a in frames for b in frames]
+    assert max(turns) < 0.35
+
+
 def test_turning_the_person_turns_every_frame():
     turn = Rotation.from_euler("xyz", [0.4, -1.1, 2.0])
     pose = standing(l_p_shoulder=1.2, l_elbow=0.7, r_r_hip=0.5, r_knee=-0.9, waist=0.3)

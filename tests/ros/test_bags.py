@@ -102,6 +102,17 @@ def test_a_bag_of_each_detector_is_what_it_saw(classes, store, recording, tmp_pa
         np.testing.assert_allclose(frame.scores, expected.scores, rtol=1e-6)
 
 
+def test_frames_that_were_recorded_late_are_read_in_their_order(classes, store, recording, tmp_path):
+    sent, order = detector("yolo", classes, recording), np.arange(len(recording.stamps_ns))
+    order[[3, 4]] = order[[4, 3]]
+    path = write(tmp_path / "bag", store, recording, lambda t: sent(int(order[t])))
+    got = read(path, Source())
+    np.testing.assert_array_equal(got.stamps_ns, recording.stamps_ns)
+    for t in (3, 4):
+        expected = frame_of("yolo", classes, recording, t)
+        np.testing.assert_allclose(list(got.frames())[t].keypoints_px, expected.keypoints_px, rtol=1e-6)
+
+
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 def test_how_a_camera_moved_is_played_as_transforms(graph, classes, camera, tmp_path):
     moving = filmed([walker(0.2) @ LEVEL.T + (0, 0, 1)], camera, drive(0.2, 30.0, (0.3, -0.5)))
