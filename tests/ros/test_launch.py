@@ -77,6 +77,16 @@ def test_one_command_gives_an_active_node(graph, prefix, bundle):
         assert [parameter_value_to_python(v) for v in values] == ["h36m_17", [640, 480], 0.2, False]
 
 
+def test_an_argument_that_is_not_given_leaves_the_parameter_file_alone(graph, prefix, bundle, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**: {ros__parameters: {use_sim_time: true, layout: h36m_17, engine: torch}}")
+    with launched("lifter.launch.py", f"params_file:={file}", f"model:={bundle.path}"):
+        graph.until(lambda: graph.node.count_subscribers("/keypoints"), "the lifter did not become active")
+        request = GetParameters.Request(names=["use_sim_time", "layout"])
+        values = graph.call(GetParameters, "/lifter/get_parameters", request, 6).values
+        assert [parameter_value_to_python(v) for v in values] == [True, "h36m_17"]
+
+
 def test_the_demo_plays_any_recording_by_any_name(graph, prefix, bundle, camera, tmp_path):
     save_recording(tmp_path / "walk.npz", record([walker(0.4)], camera))
     got = []
