@@ -132,8 +132,9 @@ def covered(results: Sequence[Run], joints: Sequence[int] = ALL, origin: int = s
     """
     if any(r.std_m is None for r in results):
         return {}
-    off = deviations(results, joints) if origin == skeleton.ROOT else torch.empty(0)
-    return {"in 2 std %": 100 * (off <= 2).double().mean().item()}
+    if origin != skeleton.ROOT:
+        return {"in 2 std %": math.nan}
+    return {"in 2 std %": 100 * (deviations(results, joints) <= 2).double().mean().item()}
 
 
 def deviations(results: Sequence[Run], joints: Sequence[int] = ALL) -> Tensor:
@@ -164,13 +165,13 @@ def report(
         for condition in rows:
             results = list(runs(condition, lifters, mocap, clips, seed))
             kept = kept or results
-            of = condition.joints, condition.origin
-            values = figures(results, *of) | covered(results, *of)
+            scored = condition.joints, condition.origin
+            values = figures(results, *scored) | covered(results, *scored)
             base = base or values["MPJPE"]
             table.append((condition.name, values | {"ratio": values["MPJPE"] / base}))
         yield markdown(title, table)
     actions = {a: [r for r in kept if r.action == a] for a in sorted({r.action for r in kept})}
-    yield markdown("Action", [(a, figures(of) | covered(of)) for a, of in actions.items()])
+    yield markdown("Action", [(action, figures(its) | covered(its)) for action, its in actions.items()])
     if kept[0].std_m is not None:
         yield markdown("Standard deviations (a Gaussian's: 68.3, 95.4, 99.7, 1)", [("all joints", calibration(kept))])
 

@@ -90,11 +90,9 @@ def load_form(path: str | Path) -> Form:
             raise ValueError(f"form {str(path)!r} has {name!r}; {nearest(str(name), tuple(fields))}")
     if missing := {"type", "joints"} - set(given):
         raise ValueError(f"form {str(path)!r} lacks {', '.join(sorted(missing))}")
-    for name in _PATHS:  # an index alone is a path, too, and an empty line is an empty path
-        if type(given.get(name, "")) is int:
-            given[name] = str(given[name])
-        elif given.get(name, "") is None:
-            given[name] = ""
+    for name in set(_PATHS) & set(given):
+        if given[name] is None or type(given[name]) is int:  # an empty path, and an index alone
+            given[name] = "" if given[name] is None else str(given[name])
     try:
         return Form(**given)
     except ValueError as e:

@@ -8,7 +8,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.types import Floats
 
 MIN_DEPTH_M = 0.3
-LEAST_JOINTS = 3  # that must be seen of somebody
+LEAST_JOINTS = 3  # that must be seen of somebody, to know where and how large they are
 _LIMBS = np.array(skeleton.LIMBS)
 _RIDGE = 1e-12
 _PASSES = 2  # the second pass weighs each joint by 1/depth, which turns the algebraic error into pixels

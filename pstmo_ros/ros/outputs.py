@@ -117,16 +117,18 @@ class _Rep155:
 
     def nobody(self, header: Header) -> None:
         """End every body."""
-        self._names = {}
-        self._states.publish((), {})
-        self._keypoints.publish((), {})
+        self._end_topics()
         if not self._is_input():
             self._tracked.publish(self._ids(header=header))
 
     def close(self) -> None:
         self._node.destroy_lifecycle_publisher(self._tracked)
-        self._states.publish((), {})
-        self._keypoints.publish((), {})
+        self._end_topics()
+
+    def _end_topics(self) -> None:
+        self._names = {}
+        for topics in (self._states, self._keypoints):
+            topics.publish((), {})
 
     def _name(self, person_id: int) -> str:
         return self._names.get(person_id) or bodies.body_id(person_id)

@@ -157,10 +157,11 @@ def test_people_close_together_in_messages_of_their_own_stay_two(camera):
     tracks, frames = _tracks(), _frames(camera, people=1)
     for frame in frames[:10]:
         beside = frame.keypoints_px + np.float32([30, 0])
+        due = []
         for p, points in enumerate((frame.keypoints_px, beside)):
-            tracks.observe(dataclasses.replace(frame, keypoints_px=points, person_ids=(p,)))
+            due += tracks.observe(dataclasses.replace(frame, keypoints_px=points, person_ids=(p,)))
     assert tracks.person_ids == (0, 1)
-    assert [len(tracks._tracks[p].history) for p in (0, 1)] == [10, 10]
+    assert [(d.person_id, len(d.track.history)) for d in due] == [(0, 10), (1, 10)]
 
 
 @pytest.mark.parametrize("ids", [True, False])
