@@ -125,6 +125,9 @@ class KeypointInput:
     def _look(self) -> None:
         """Take up the type that is published on the topic."""
         topic = self._node.resolve_topic_name(TOPIC)
+        if not self._subscriptions:  # not at once: until a callback returns, what it destroyed may live on
+            self._listen(self._detector, TOPIC)
+            return
         current = HRI_IDS if self._detector is None else self._detector.type
         types = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
         if not types or current in types:
@@ -145,7 +148,6 @@ class KeypointInput:
                 continue
             self._detector = by_type[name]
             self._forget()
-            self._listen(self._detector, TOPIC)
             self._node.get_logger().info(f"{topic} carries {name}")
             return
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -19,14 +20,17 @@ from rclpy.task import Future
 RCLError, InvalidHandle = rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle
 
 Transition = Callable[[Any, Any], Any]
+_ENDINGS = (signal.SIGINT, signal.SIGTERM)
+_spinning = threading.Event()
 WAKE_S = 0.25  # the events executor looks for signals only this often
 
 
 def spin(node: Any) -> None:
     """Run a node until it is asked to end (KeyboardInterrupt or ExternalShutdownException)."""
-    executor = _executor()
+    executor = own_executor()
     executor.add_node(node)
     never = Future()
+    _spinning.set()
     while rclpy.ok():
         try:
             executor.spin_until_future_complete(never, WAKE_S)
@@ -54,14 +58,20 @@ def said(transition: Transition) -> Transition:
 
 
 def interrupt_once() -> None:
-    """Let the first interrupt end the process: `ros2 launch` adds its own to the terminal's Ctrl-C, and a second one
-    would cut that ending short. To be called before rclpy.init, which passes signals on to this handler."""
+    """Let the first SIGINT or SIGTERM end the process: `ros2 launch` adds its own to the terminal's Ctrl-C, and a
+    second one would cut that ending short. To be called before rclpy.init, which passes signals on to this handler.
+
+    What goes on before ``spin`` (a model is compiled) is interrupted where it is. ``spin`` sees that rclpy has ended
+    its context, and a frame at work is done first: cut off, it would fill the log with tracebacks.
+    """
 
     def interrupt(*_: object) -> None:
         _ignore_interrupts()
-        raise KeyboardInterrupt
+        if not _spinning.is_set():
+            raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
+    for ending in _ENDINGS:
+        signal.signal(ending, interrupt)
 
 
 def end(node: Any) -> None:
@@ -74,10 +84,11 @@ def end(node: Any) -> None:
 
 
 def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
 
 
-def _executor() -> Any:
+def own_executor() -> Any:
     """The events executor costs half of the others' time per message; it is experimental, so there is a way around."""
     try:
         from rclpy.experimental.events_executor import EventsExecutor

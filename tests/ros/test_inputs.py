@@ -1,17 +1,21 @@
 """What the node listens to: the type it is told, or the one that it finds on the topic."""
 
+import time
+
 import numpy as np
 import pytest
 import rclpy
 import yaml
 from geometry_msgs.msg import PoseArray
+from rclpy.task import Future
 
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
 from pstmo_ros.ros import messages
+from pstmo_ros.ros.spin import own_executor
 from tests.ros import detections
-from tests.ros.conftest import arrays, stamps
+from tests.ros.conftest import TIMEOUT_S, arrays, stamps
 from tests.ros.interfaces import NO_COMPILER
 
 FRAMES = 10
@@ -81,6 +85,23 @@ def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes,
     assert graph.change_state("deactivate")
     ours = int(topic == "/humans/bodies/tracked")
     assert graph.node.count_subscribers(topic) == ours, "an inactive node listens to nothing"
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_the_type_is_taken_up_in_the_executor_that_the_node_runs_in(graph, detector, bundle, classes):
+    """The events executor holds a destroyed subscription until the callback returns, and one topic has one type."""
+    ids = detector.create_publisher(classes("hri_msgs").IdsList, "/keypoints", 10)
+    graph.node.destroy_publisher(graph.keypoints)
+    lifter = graph.start(bundle, activate=False)
+    graph.executor.remove_node(lifter)
+    executor, never = own_executor(), Future()
+    executor.add_node(lifter)
+    lifter.trigger_configure()
+    lifter.trigger_activate()
+    deadline = time.monotonic() + TIMEOUT_S
+    while not ids.get_subscription_count():
+        assert time.monotonic() < deadline, "nobody listens to the list of ids"
+        executor.spin_until_future_complete(never, 0.1)
 
 
 def test_a_type_that_is_not_known_is_named_once(graph, detector, bundle, capfd):

@@ -68,6 +68,18 @@ def test_player_to_lifter_and_a_clean_end(graph, bundle, lifter, recording_file,
     assert "engine torch (cpu) reproduces the golden poses" in log, "what the engines say reaches the node's log"
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_ended_while_it_compiles_ends_in_peace(bundle, tmp_path, monkeypatch, how):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    process = run_module("pstmo_ros.ros.node", model=bundle.path, engine="openvino", autostart="true")
+    for line in process.stdout:
+        if "compiling the model" in line:
+            break
+    log = end(process, how)
+    assert "Traceback" not in log
+    assert process.returncode == 0
+
+
 def test_a_transition_that_is_not_possible_does_not_end_the_node(graph, lifter):
     graph.until(lambda: graph.node.count_subscribers("/keypoints"), "the lifter did not start")
     assert not graph.change_state("configure")
