@@ -101,15 +101,17 @@ def save_bundle(
 def load(path: str | Path) -> Bundle:
     """Load and check a model file; BundleError says what is wrong with it."""
     path = Path(path)
-    if not path.is_file():
-        raise BundleError(
-            f"model file {str(path)!r} does not exist; give a .safetensors file made by training.finetune "
-            "or training.import_official, or the name of a bundled model"
-        )
     try:
+        if not path.is_file():
+            raise BundleError(
+                f"model file {str(path)!r} does not exist; give a .safetensors file made by training.finetune "
+                "or training.import_official, or the name of a bundled model"
+            )
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a file, not a dict)
+    except OSError as e:
+        raise BundleError(f"model file {str(path)!r} cannot be read: {e}") from None
     except SafetensorError as e:
         raise BundleError(
             f"model file {str(path)!r} is not a readable safetensors file ({e}); "
@@ -118,11 +120,11 @@ def load(path: str | Path) -> Bundle:
     metadata = _checked_metadata(path, text)
     config = _checked_config(path, metadata)
 
-    model = STMO(config)
     try:
+        model = STMO(config)
         model.load_state_dict({k.removeprefix(_WEIGHTS): v for k, v in tensors.items() if k.startswith(_WEIGHTS)})
-        golden_x, golden_y = (tensors[_GOLDEN + k].numpy() for k in "xy")
-    except (RuntimeError, KeyError) as e:
+        golden_x, golden_y = (tensors[_GOLDEN + k].float().numpy() for k in "xy")
+    except (RuntimeError, KeyError, TypeError, ValueError) as e:
         raise BundleError(f"model file {str(path)!r} does not hold the tensors its own settings ask for: {e}") from None
     return Bundle(model.eval().requires_grad_(False), config, metadata, golden_x, golden_y, sha256(path), path)
 
@@ -168,5 +170,5 @@ def _checked_metadata(path: Path, text: str | None) -> dict[str, Any]:
 def _checked_config(path: Path, metadata: dict[str, Any]) -> ModelConfig:
     try:
         return ModelConfig.from_dict(metadata["model"])
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, ArithmeticError) as e:
         raise BundleError(f"model file {str(path)!r}: {e}") from None

@@ -118,7 +118,7 @@ def _proven(name: str, bundle: Bundle, options: Options) -> Engine:
 def model_path(model: str | Path) -> Path:
     """Path of a model file: a bundled model's name, or a path as given. BundleError names the bundled ones."""
     path = Path(model)
-    if path.suffix or path.exists():
+    if path.suffix or path.is_file():
         return path
     bundled = _MODELS / f"{model}.safetensors"
     if not bundled.is_file():

@@ -27,7 +27,7 @@ def compiled(recipe: Recipe, prove: Callable[[Engine], object]) -> Engine:
     prove: raises when an engine cannot be trusted.
     """
     folder = entry(recipe)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # Path.is_dir raises where the cache may not be looked into
         try:
             _check(folder, recipe.key)
             engine = recipe.open(folder)

@@ -31,13 +31,16 @@ COMPILED: dict[str, Callable[[Bundle, Options], Any]] = {
 }
 
 
-def compile_engine(model: str | Path, engine: str, options: Options, out: Path | None = None) -> str:
+def compile_engine(
+    model: str | Path, engine: str, options: Options, out: Path | None = None, look_ahead_s: float = 0.0
+) -> str:
     """Compile anew, prove, and store in the cache; returns the engine's name and the cache's folder.
 
     engine: one of COMPILED. out: also write the compiled file there (OpenVINO's weights go beside it, as .bin).
+    look_ahead_s: as the node's; each has a compiled model of its own. ValueError when the model has no such one.
     EngineError when no precision asked for passes; BundleError for a bad model file; Unavailable without the device.
     """
-    bundle = bundles.load(model_path(model))
+    bundle = bundles.load(model_path(model)).at(look_ahead_s)
     failures = []
     also = None if out is None else functools.partial(_copy, out=out)
     for tried in in_precisions(engine, options):
@@ -68,12 +71,13 @@ def main(args: list[str] | None = None) -> None:
         help="auto: the fastest that the machine has and the self-test allows",
     )
     parser.add_argument("--people", type=int, default=Options.people, help="usually in view; TensorRT tunes for it")
+    parser.add_argument("--look-ahead", type=float, default=0.0, metavar="SECONDS", help="the node's look_ahead_s")
     parser.add_argument("-o", dest="out", type=Path, metavar="FILE", help="write the compiled model there too")
     given = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         options = Options(precision=given.precision, people=given.people)
-        print(compile_engine(given.model, given.engine, options, given.out))
+        print(compile_engine(given.model, given.engine, options, given.out, given.look_ahead))
     except (ValueError, EngineError, ImportError, Unavailable) as e:
         sys.exit(f"compile: {e}")
 

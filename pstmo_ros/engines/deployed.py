@@ -50,11 +50,13 @@ def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
     return model
 
 
-def exported(bundle: Bundle, precision: str = "fp32", device: str = "cpu") -> torch.export.ExportedProgram:
-    """``deployed`` as a program that takes any batch size."""
-    # Two examples: a batch of one would be baked into the graph as a constant.
-    example = torch.from_numpy(bundle.golden_x[:1]).to(device).repeat(2, 1, 1, 1)
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+def exported(
+    bundle: Bundle, precision: str = "fp32", device: str = "cpu", people: int = 2, most: int = MAX_BATCH
+) -> torch.export.ExportedProgram:
+    """``deployed`` as a program for batches of 1 to ``most``. people: in the example, which TensorRT tunes for."""
+    # At least two: a batch of one would be baked into the graph as a constant.
+    example = torch.from_numpy(bundle.golden_x[:1]).to(device).repeat(max(people, 2), 1, 1, 1)
+    batch = torch.export.Dim("batch", min=1, max=most)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's, about itself
         model = deployed(bundle, precision).to(device)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.types import Floats
 from pstmo_ros.engines.deployed import exported
 from pstmo_ros.engines.engine import Engine, Options, Recipe, Unavailable
+
+log = logging.getLogger(__name__)
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # Multiply-adds of a batch that one core does in 2 ms. In a node, which rests between two frames, more cores are no
@@ -58,15 +62,23 @@ class OpenVinoEngine(Engine):
             return core.compile_model(model, "CPU", settings).create_infer_request()
 
         self._any, self._small = request(people + 1), {}
+        self._turn = threading.Lock()  # requests and their buffers are one caller's at a time
         _, *shape = model.input().partial_shape
         for batch in range(1, people + 1):
             model.reshape([batch, *shape])
             self._small[batch] = _Fixed(request(batch))
+        self._window, self._pose = tuple(d.get_length() for d in shape), tuple(model.output().shape)[1:]
 
     def infer(self, windows: Floats) -> Floats:
-        if len(windows) in self._small:
-            return self._small[len(windows)].infer(windows)
-        return self._any.infer([np.ascontiguousarray(windows, np.float32)], share_inputs=True)[0].copy()
+        windows = np.ascontiguousarray(windows, np.float32)
+        if windows.shape[1:] != self._window:
+            raise ValueError(f"windows have shape {windows.shape}; give (people, {', '.join(map(str, self._window))})")
+        if not len(windows):
+            return np.empty((0, *self._pose), np.float32)
+        with self._turn:
+            if len(windows) in self._small:
+                return self._small[len(windows)].infer(windows)
+            return self._any.infer([windows], share_inputs=True)[0].copy()
 
 
 class _Fixed:
@@ -88,7 +100,11 @@ def has_bf16() -> bool:
         ov = openvino()
     except ImportError:
         return False
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    try:
+        return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except Exception as e:  # an installation that is broken, or too old: loading the engine says so, and goes on
+        log.debug("OpenVINO does not say what this CPU can do: %s", e)
+        return False
 
 
 def openvino_engine(bundle: Bundle, options: Options) -> Recipe:

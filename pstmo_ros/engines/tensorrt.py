@@ -48,7 +48,7 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
     shape = bundle.golden_x.shape[1:]
 
     def write(folder: Path) -> None:
-        program = exported(bundle, options.precision, "cuda")
+        program = exported(bundle, options.precision, "cuda", options.people, BUCKETS[-1])
         accepted = inspect.signature(trt.dynamo.compile).parameters
         compiled = trt.dynamo.compile(
             program,

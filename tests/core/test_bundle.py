@@ -1,12 +1,16 @@
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pstmo_ros.core import bundle as bundles
-from pstmo_ros.core.bundle import BundleError
+from pstmo_ros.core.bundle import BundleError, save_bundle
+from pstmo_ros.core.model import STMO
 
 
 def _rewritten(path, out, change):
@@ -30,8 +34,6 @@ def test_everything_the_weights_depend_on_comes_back(bundle):
 
 
 def test_loaded_weights_reproduce_the_golden_poses(bundle):
-    import torch
-
     with torch.inference_mode():
         poses = bundle.model(torch.from_numpy(bundle.golden_x)).numpy()
     np.testing.assert_allclose(poses, bundle.golden_y, atol=1e-5)
@@ -51,8 +53,6 @@ def test_truncated_file(bundle, tmp_path, keep):
 
 
 def test_someone_elses_safetensors_file(tmp_path):
-    import torch
-
     save_file({"w": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(BundleError, match="some other safetensors file"):
         bundles.load(tmp_path / "other.safetensors")
@@ -69,9 +69,59 @@ def test_someone_elses_safetensors_file(tmp_path):
         (lambda m, t: m.pop("model"), "lacks.*model"),
         (lambda m, t: m["model"].update(depth=2), "tensors"),
         (lambda m, t: t.pop("golden.y"), "tensors"),
+        (lambda m, t: m["model"].update(heads=0), r"bad\.safetensors"),
+        (lambda m, t: m["model"].update(depth="3"), r"bad\.safetensors"),
+        (lambda m, t: m["model"].update(dropout="x"), r"bad\.safetensors"),
+        (lambda m, t: m["model"].update(frames=27.0), r"bad\.safetensors"),
+        (lambda m, t: m["model"].update(rate_hz="50"), r"bad\.safetensors"),
     ],
 )
 def test_each_fault_is_named(bundle, tmp_path, change, message):
     path = _rewritten(bundle.path, tmp_path / "bad.safetensors", change)
     with pytest.raises(BundleError, match=message):
         bundles.load(path)
+
+
+def test_a_model_file_in_bf16_is_answered_for(bundle, tmp_path):
+    def rounded(metadata, tensors):
+        tensors.update({k: t.bfloat16() for k, t in tensors.items() if t.is_floating_point()})
+
+    path = _rewritten(bundle.path, tmp_path / "b.safetensors", rounded)
+    assert bundles.load(path).golden_x.dtype == np.float32
+
+
+def test_a_write_that_fails_leaves_the_model_file_that_was_there(bundle, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    save_bundle(path, bundle.model, "rays", {"data": "none"}, bundle.golden_x)
+    before = path.read_bytes()
+
+    def half(self, data):
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space left"):
+        save_bundle(path, STMO(bundle.config), "rays", {"data": "none"}, bundle.golden_x)
+    assert path.read_bytes() == before
+
+
+def test_an_unknown_normalization_is_not_written(bundle, tmp_path):
+    with pytest.raises(ValueError, match="normalization is 'inches'"):
+        save_bundle(tmp_path / "model.safetensors", bundle.model, "inches", {"data": "none"}, bundle.golden_x)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"), [("{", "is not JSON"), ("[]", "lacks all keys"), (json.dumps({"model": 1}), "lacks")]
+)
+def test_metadata_that_are_none(tmp_path, metadata, message):
+    save_file({"w": torch.zeros(3)}, tmp_path / "other.safetensors", {"pstmo": metadata})
+    with pytest.raises(BundleError, match=message):
+        bundles.load(tmp_path / "other.safetensors")
+
+
+def test_a_loaded_model_is_ready_to_use(bundle):
+    model = bundles.load(bundle.path).model
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())

@@ -270,3 +270,13 @@ def test_the_mean_with_the_mirror_image_does_not_know_left_from_right():
     assert once.shape == (2, 17, 4)
     torch.testing.assert_close(mirrored, flipped(once, skeleton.MIRROR))
     assert (once - plain).abs().max() > 1e-3
+
+
+def test_deviations_stay_finite_whatever_the_head_says():
+    model = STMO(ModelConfig(9, 1, dim=32, heads=4, depth=1, mofa=False, dial=True, uncertainty=True)).eval()
+    with torch.no_grad():
+        for value in (1000.0, -1000.0):
+            model.head_std.fc.bias.fill_(value)
+            std = model(torch.zeros(1, 9, 17, 2))[..., 3]
+            assert torch.isfinite(std).all()
+            assert (std > 0).all()

@@ -2,7 +2,11 @@
 
 import copy
 import dataclasses
+import errno
 import logging
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import Options, cache, load_engine
+from pstmo_ros.engines.openvino import openvino
 from tests.conftest import record, walker
 
 FP32 = Options(precision="fp32")
@@ -102,3 +107,58 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
     recording = record([walker(0.1)], Camera.from_field_of_view((1280, 720), 65.0))
     lifter = PoseLifter(bundle, load_engine(bundle, "openvino"))
     assert lifter.step(next(recording.frames()))[0].std_m is not None
+
+
+def test_what_changes_a_compiled_model_gives_it_another_place(bundle, tmp_path, monkeypatch):
+    recipe = engines.ENGINES["openvino"](bundle, FP32)
+    places = {cache.entry(recipe)}
+    places.add(cache.entry(recipe._replace(bundle=dataclasses.replace(bundle, sha256="another"))))
+    places.add(cache.entry(recipe._replace(key=("openvino", "another version"))))
+    for changed in ("core/model.py", "engines/deployed.py"):
+        package = tmp_path / changed
+        for part in ("core", "engines"):
+            shutil.copytree(Path(cache.__file__).parents[1] / part, package / part)
+        (package / changed).write_text((package / changed).read_text() + "\n# changed\n")
+        monkeypatch.setattr(cache, "_PACKAGE", package)
+        cache._code.cache_clear()
+        places.add(cache.entry(recipe))
+    cache._code.cache_clear()
+    assert len(places) == 5
+    assert openvino().__version__ in recipe.key
+
+
+def test_a_full_disk_leaves_nothing_behind(bundle, tmp_path, monkeypatch, caplog):
+    def full(made, part, **_):
+        shutil.copyfile(made / "model.xml", part / "model.xml")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(shutil, "copytree", full)
+    assert load_engine(bundle, "openvino", FP32).name.startswith("openvino")
+    assert "No space left on device" in caplog.text
+    assert not list((tmp_path / "pstmo_ros").iterdir())
+
+
+def test_what_does_not_prove_itself_is_not_stored(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe = engines.ENGINES["openvino"](bundle, FP32)
+
+    def prove(engine):
+        raise ValueError("self-test failed")
+
+    with pytest.raises(ValueError, match="self-test failed"):
+        cache.build(recipe, prove)
+    assert not cache.entry(recipe).exists()
+
+
+def test_a_cache_that_may_not_be_looked_into_is_no_obstacle(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stat = os.stat
+
+    def refused(path, *args, **options):  # as for a user whose HOME is somebody else's; root may look anywhere
+        if str(path).startswith(str(tmp_path)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    assert load_engine(bundle, "openvino", FP32).name.startswith("openvino")

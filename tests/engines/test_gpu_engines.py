@@ -1,5 +1,6 @@
 """The GPU engines; where there is no GPU, which batches they run and what they ask TensorRT for."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from pstmo_ros.core.bundle import load
 from pstmo_ros.engines import Options, load_engine, model_path, tensorrt
 from pstmo_ros.engines.cuda_graphs import BUCKETS, batches
+from pstmo_ros.engines.deployed import exported
 from pstmo_ros.engines.self_test import TOLERANCE_MM
 
 V2_8 = ("device", "disable_tf32", "enabled_precisions", "min_block_size", "use_explicit_typing", "timing_cache_path",
@@ -73,3 +75,56 @@ def test_an_engine_of_other_versions_options_or_gpus_is_another_one(monkeypatch)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda gpu=gpu: gpu)
         keys.add(tensorrt.made_by(SimpleNamespace(__version__=version), options))
     assert len(keys) == 5
+
+
+def test_tensorrt_gets_the_graph_in_the_precision_asked_for_and_stores_it_as_it_is(bundle, tmp_path, monkeypatch):
+    got = {}
+    trt = SimpleNamespace(
+        __version__="2.8.0",
+        Input=lambda **shapes: shapes,
+        dynamo=SimpleNamespace(compile=None),
+        save=lambda compiled, path, **how: got.update(saved=how),
+    )
+
+    def compile(program, arg_inputs, *, use_explicit_typing=False, disable_tf32=False, min_block_size=5,
+                timing_cache_path="", cache_built_engines=True, reuse_cached_engines=True, **kwargs):  # fmt: skip
+        got.update(arguments=locals())
+
+    trt.dynamo.compile = compile
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", trt)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Orin")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 7))
+    monkeypatch.setattr(tensorrt, "exported", lambda bundle, *how: got.update(exported=how))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tensorrt.tensorrt_engine(bundle, Options(precision="fp16")).write(tmp_path / "engine")
+    assert got["exported"] == ("fp16", "cuda", 4, 64)
+    assert got["saved"] == {"retrace": False}
+    assert got["arguments"]["use_explicit_typing"]
+    assert got["arguments"]["disable_tf32"]
+    assert got["arguments"]["min_block_size"] == 1
+    assert not got["arguments"]["cache_built_engines"]
+    assert not got["arguments"]["reuse_cached_engines"]
+    assert not got["arguments"]["kwargs"]
+
+
+def test_an_engine_of_another_torch_cuda_or_chip_is_another_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU")
+    keys = set()
+    for capability, cuda, version in (((8, 7), "12.6", "2.8"), ((9, 0), "12.6", "2.8"), ((8, 7), "13.0", "2.8"),
+                                      ((8, 7), "12.6", "2.9")):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda c=capability: c)
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        monkeypatch.setattr(torch, "__version__", version)
+        keys.add(tensorrt.made_by(SimpleNamespace(__version__="2.8.0"), Options("fp16")))
+    assert len(keys) == 4
+
+
+def test_tensorrt_is_told_the_people_by_the_graphs_own_example(bundle):
+    """torch_tensorrt takes its optimization profile from the exported batch, not from the Input it is given."""
+    program = exported(bundle, people=7, most=BUCKETS[-1])
+    (placeholder,) = [n for n in program.module().graph.nodes if n.op == "placeholder"]
+    batch = placeholder.meta["val"].shape[0].node
+    assert batch.hint == 7
+    allowed = batch.shape_env.var_to_range[batch.expr]
+    assert (max(allowed.lower, 1), allowed.upper) == (1, 64) or (allowed.lower, allowed.upper) == (2, 64)

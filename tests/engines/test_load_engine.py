@@ -1,13 +1,14 @@
 import dataclasses
 import logging
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 from pstmo_ros import engines
 from pstmo_ros.core.bundle import BundleError
-from pstmo_ros.engines import Engine, EngineError, Options, load_engine
-from pstmo_ros.engines.compile import main as compile_main
+from pstmo_ros.engines import Engine, EngineError, Options, load_engine, model_path
 from pstmo_ros.engines.openvino import openvino
 from pstmo_ros.engines.self_test import self_test
 
@@ -141,7 +142,13 @@ def test_bf16_that_computes_something_else_is_found_out(bundle):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"precision": "fp61"}, "did you mean 'fp16'"), ({"threads": -1}, "give 0"), ({"people": 0}, "give 1 to 32")],
+    [
+        ({"precision": "fp61"}, "did you mean 'fp16'"),
+        ({"threads": -1}, "give 0"),
+        ({"people": 0}, "give 1 to 32"),
+        ({"threads": 257}, "give 0"),
+        ({"people": 33}, "give 1 to 32"),
+    ],
 )
 def test_bad_options_name_the_fix(values, message):
     with pytest.raises(ValueError, match=message):
@@ -160,17 +167,27 @@ def test_all_that_a_model_gives_is_had_by_infer(bundle):
     assert More()(bundle.golden_x).shape == (len(bundle.golden_x), 17, 3)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
-def test_compile_fills_the_cache_and_writes_the_file(bundle, engine, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    out = tmp_path / "out" / "compiled.xml"
-    compile_main([str(bundle.path), "--engine", engine, "-o", str(out)])
-    assert str(tmp_path / "cache") in capsys.readouterr().out
-    assert out.stat().st_size
-    assert out.with_suffix(".bin").exists() == (engine == "openvino")
+def test_without_openvino_auto_is_torch(bundle, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as where it is not installed
+    assert load_engine(bundle).name.startswith("torch")
+    assert "pip install openvino" in caplog.text
 
 
-def test_compile_says_what_is_missing(bundle, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit, match="torch sees no NVIDIA GPU"):
-        compile_main([str(bundle.path), "--engine", "tensorrt"])
+def test_the_fastest_engine_is_tried_first():
+    assert tuple(engines.ENGINES) == ("tensorrt", "cuda_graphs", "openvino", "torch")
+    assert [o.precision for o in engines.in_precisions("tensorrt", Options())] == ["fp16", "fp32"]
+
+
+def test_torch_takes_the_threads_it_is_given(bundle):
+    before = torch.get_num_threads()
+    try:
+        load_engine(bundle, "torch", Options(threads=3))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_bundled_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "realtime").mkdir()
+    assert model_path("realtime").is_file()

@@ -3,13 +3,19 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 
 from pstmo_ros import engines
 from pstmo_ros.core.model import STMO
 from pstmo_ros.engines import Options, load_engine
+from pstmo_ros.engines.openvino import openvino
+
+FP32 = Options(precision="fp32")
 
 
 def test_openvino_takes_slices_as_torch_2_8_exports_them(bundle, tmp_path, monkeypatch):
@@ -44,3 +50,62 @@ print(load_engine(load({str(bundle.path)!r}), "openvino").name)
     assert said.stdout.startswith("openvino (cpu")
     assert "forked" not in said.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_what_openvino_is_asked_for(bundle, tmp_path, monkeypatch):
+    asked = []
+    Core = openvino().Core
+    compile_model = Core.compile_model
+
+    def record(self, model, device, settings):
+        asked.append(settings)
+        return compile_model(self, model, device, settings)
+
+    monkeypatch.setattr(Core, "compile_model", record)
+    load_engine(bundle, "openvino", Options(precision="fp32", threads=2, people=2))
+    assert len(asked) == 3  # any batch, and one and two people
+    for settings in asked:
+        assert settings["INFERENCE_NUM_THREADS"] == 2
+        assert settings["PERFORMANCE_HINT"] == "LATENCY"
+        assert settings["ENABLE_CPU_PINNING"] is False
+
+
+@pytest.mark.parametrize("fault", ["", "class Core:\n  def __init__(self): raise RuntimeError('no CPU plugin')\n"])
+def test_a_broken_openvino_is_passed_over(bundle, tmp_path, fault):
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "__init__.py").write_text(f"__version__ = '2022.3'\n{fault}")
+    code = f"from pstmo_ros.engines import load_engine; print(load_engine({str(bundle.path)!r}).name)"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert said.stdout.startswith("torch"), said.stderr
+
+
+def test_nobody_has_no_poses(bundle):
+    engine = load_engine(bundle, "openvino", FP32)
+    engine(bundle.golden_x)
+    assert engine(bundle.golden_x[:0]).shape == (0, 17, 3)
+
+
+def test_callers_in_several_threads_get_their_own_poses(bundle):
+    engine, wrong = load_engine(bundle, "openvino", FP32), []
+
+    def call(k):
+        for _ in range(300):
+            if np.abs(engine(bundle.golden_x[k : k + 1]) - bundle.golden_y[k : k + 1]).max() > 1e-4:
+                wrong.append(k)
+
+    threads = [threading.Thread(target=call, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_windows_of_another_shape_are_refused(bundle):
+    engine = load_engine(bundle, "openvino", FP32)
+    for windows in (bundle.golden_x[:1, :1], bundle.golden_x[:1, :, :1], bundle.golden_x[:1, :, :, :1]):
+        with pytest.raises(ValueError, match="give "):
+            engine(windows)

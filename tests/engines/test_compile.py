@@ -1,0 +1,69 @@
+"""Compiling ahead of the first start."""
+
+import dataclasses
+import logging
+import sys
+
+import pytest
+
+from pstmo_ros.core.bundle import load
+from pstmo_ros.core.model import STMO
+from pstmo_ros.engines import Options, load_engine, model_path
+from pstmo_ros.engines import compile as compiling
+from pstmo_ros.engines.compile import main as compile_main
+
+FP32 = Options(precision="fp32")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_compile_fills_the_cache_and_writes_the_file(bundle, engine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "out" / "compiled.xml"
+    compile_main([str(bundle.path), "--engine", engine, "-o", str(out)])
+    assert str(tmp_path / "cache") in capsys.readouterr().out
+    assert out.stat().st_size
+    assert out.with_suffix(".bin").exists() == (engine == "openvino")
+
+
+def test_compile_says_what_is_missing(bundle, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="torch sees no NVIDIA GPU"):
+        compile_main([str(bundle.path), "--engine", "tensorrt"])
+
+
+def test_compile_compiles_what_it_is_asked_for(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("pstmo_ros.engines.compile.compile_engine", lambda *given: asked.append(given) or "")
+    compile_main(["small", "--engine", "openvino", "--precision", "fp32", "--people", "7", "--look-ahead", "0.2"])
+    assert asked == [("small", "openvino", Options(precision="fp32", people=7), None, 0.2)]
+
+
+def test_compile_says_what_to_install(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(SystemExit, match="compile: openvino is not installed: pip install openvino"):
+        compile_main([str(bundle.path), "--engine", "openvino"])
+
+
+def test_compile_gives_way_to_fp32_and_says_when_nothing_passes(bundle, monkeypatch, capsys):
+    monkeypatch.setattr("pstmo_ros.engines.openvino.has_bf16", lambda: True)
+    made = compiling.COMPILED["openvino"]
+
+    def exact_in_fp32_only(bundle, options):
+        if options.precision == "bf16":
+            bundle = dataclasses.replace(bundle, model=STMO(bundle.config).eval())
+        return made(bundle, dataclasses.replace(options, precision="fp32"))
+
+    monkeypatch.setitem(compiling.COMPILED, "openvino", exact_in_fp32_only)
+    compile_main([str(bundle.path), "--engine", "openvino"])
+    assert "openvino (cpu, fp32)" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"cannot compile .* bf16: ValueError: self-test failed"):
+        compile_main([str(bundle.path), "--engine", "openvino", "--precision", "bf16"])
+
+
+def test_compile_fills_the_cache_for_another_look_ahead(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compile_main(["small", "--engine", "openvino", "--precision", "fp32", "--look-ahead", "0.12"])
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        load_engine(load(model_path("small")).at(0.12), "openvino", FP32)
+    assert "compiling" not in caplog.text
