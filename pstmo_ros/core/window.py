@@ -83,7 +83,8 @@ class History:
         self._joints[at + 1 : self._end + 1] = self._joints[at : self._end]
         self._stamps[at], self._joints[at] = stamp_ns, joints
         self._end += 1
-        oldest = self._stamps[self._end - 1] - self._keep_ns
+        # As of the frame before the newest: poses that wait for a look-ahead need their past after a pause, too.
+        oldest = self._stamps[max(self._end - 2, self._first)] - self._keep_ns
         self._first += int(np.searchsorted(self.stamps_ns, oldest))
 
     def reorder(self, joints: Indices) -> None:

@@ -93,8 +93,14 @@ def test_a_person_gone_for_long_does_not_smear_across_the_gap():
 
 def test_memory_is_bounded_by_time():
     history = _history(range(0, 60_000, 10), keep_s=1.0)
-    assert len(history) == 101
-    assert history.stamps_ns[0] == 58_990 * MS
+    assert len(history) == 102
+    assert history.stamps_ns[0] == 58_980 * MS  # a second before the newest frame but one
+
+
+def test_a_pause_takes_no_past_from_those_who_wait_for_a_look_ahead():
+    grid = np.arange(400, 980, 20) * MS
+    before, after = _history(range(0, 1000, 20), keep_s=0.6), _history([*range(0, 1000, 20), 5000], keep_s=0.6)
+    np.testing.assert_array_equal(after.window(grid), before.window(grid))
 
 
 def test_an_empty_history_is_all_missing():
