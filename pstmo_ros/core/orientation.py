@@ -19,6 +19,7 @@ _LIMB = {"hip": ("knee", "pelvis", -_Z), "knee": ("ankle", "hip", -_Z), "elbow":
 _ENDS = {"ankle": "knee", "wrist": "elbow"}
 # A rotation about x brings a hanging arm level: the arm's frame is counted from there, for overhead it would be torn.
 _LEVEL = {"left": np.array([_X, _Z, -_Y]).T, "right": np.array([_X, -_Z, _Y]).T}
+_STRAIGHT = 0.1  # sine of a knee's angle below which its hinge is no better known than its joints' places
 
 SIDES = ("left", "right")
 ANGLES = (
@@ -68,7 +69,7 @@ def quaternions(frames: Floats) -> Floats:
 def joint_angles(poses_m: Floats, frames: Floats) -> Floats:
     """Angles (P, 20) in radians, in the order of ANGLES: signs and axes of human_description's URDF (REP-155).
 
-    Angles that points cannot show (yaw of the head and of the hips) are 0.
+    Angles that points cannot show (yaw of the head, and of the hip of a straight leg) are 0.
     """
     bone = {joint: end for joint, (end, _, _) in _LIMB.items()} | {"shoulder": "elbow"}
 
@@ -85,9 +86,11 @@ def joint_angles(poses_m: Floats, frames: Floats) -> Floats:
     angles["p_head"] = -np.arcsin(np.clip(head[:, 0], -1, 1))
     for side, out in (("left", 1), ("right", -1)):
         thigh, shank = (seen_from("pelvis", f"{side}_{j}", f"{side}_{bone[j]}") for j in ("hip", "knee"))
-        angles[f"{side[0]}_y_hip"] = np.zeros(len(thigh))
-        angles[f"{side[0]}_p_hip"] = np.arctan2(out * thigh[:, 1], -thigh[:, 2])
-        angles[f"{side[0]}_r_hip"] = np.arcsin(np.clip(thigh[:, 0], -1, 1))
+        hinge = _hinge(thigh, shank)
+        forward = np.cross(thigh, hinge)
+        angles[f"{side[0]}_y_hip"] = np.arctan2(hinge[:, 0], hinge[:, 1])
+        angles[f"{side[0]}_p_hip"] = out * np.arcsin(np.clip(hinge[:, 2], -1, 1))
+        angles[f"{side[0]}_r_hip"] = np.arctan2(forward[:, 2], -thigh[:, 2])
         angles[f"{side[0]}_knee"] = -_between(thigh, shank)
         arm, forearm = (seen_from("thorax", f"{side}_{j}", f"{side}_{bone[j]}") for j in ("shoulder", "elbow"))
         yaw = np.where(np.hypot(arm[:, 0], arm[:, 1]) > 0.05, np.arctan2(arm[:, 0], out * arm[:, 1]), 0)
@@ -98,6 +101,18 @@ def joint_angles(poses_m: Floats, frames: Floats) -> Floats:
         angles[f"{side[0]}_r_shoulder"] = np.where(bent, out * np.arctan2(back[:, 1, 0], back[:, 0, 0]), 0)
         angles[f"{side[0]}_elbow"] = _between(arm, forearm)
     return np.stack([angles[name] for name in ANGLES], -1)
+
+
+def _hinge(thigh: Floats, shank: Floats) -> Floats:
+    """Axis that the knee bends about, to the body's left, from directions in the pelvis' frame, (P, 3) each.
+
+    It lies across thigh and shank. A straight leg has none of its own: level then, and never turned to the right.
+    """
+    across = np.cross(thigh, shank)
+    level = np.cross(_X, thigh)
+    level *= np.where(level[:, 1:2] < 0, -1, 1)
+    least = _STRAIGHT * np.linalg.norm(level, axis=-1, keepdims=True)  # 0 where the thigh points forward
+    return _unit(across + np.maximum(least - (across * level).sum(-1, keepdims=True), 0) * level, _Y)
 
 
 def _upright(up: Floats, left: Floats) -> Floats:

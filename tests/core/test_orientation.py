@@ -34,7 +34,8 @@ def standing(**angles):
         at[f"{side}_elbow"] = at[f"{side}_shoulder"] + arm.apply([0, 0, -0.3])
         forearm = arm * Rotation.from_rotvec([0, -angle("elbow"), 0])
         at[f"{side}_wrist"] = at[f"{side}_elbow"] + forearm.apply([0, 0, -0.25])
-        leg = Rotation.from_rotvec([out * angle("p_hip"), 0, 0]) * Rotation.from_rotvec([0, -angle("r_hip"), 0])
+        leg = Rotation.from_rotvec([0, 0, -angle("y_hip")])
+        leg = leg * Rotation.from_rotvec([out * angle("p_hip"), 0, 0]) * Rotation.from_rotvec([0, -angle("r_hip"), 0])
         at[f"{side}_hip"] = np.array([0, out * 0.1, 0])
         at[f"{side}_knee"] = at[f"{side}_hip"] + leg.apply([0, 0, -0.45])
         shank = leg * Rotation.from_rotvec([0, -angle("knee"), 0])
@@ -104,6 +105,8 @@ def test_an_arm_that_goes_overhead_turns_smoothly():
         {"r_y_shoulder": 0.5, "r_p_shoulder": 0.8, "r_r_shoulder": -0.6, "r_elbow": 0.9, "waist": 0.2},
         {"l_p_hip": 0.3, "l_r_hip": 0.6, "l_knee": -1.1},
         {"r_p_hip": 0.2, "r_r_hip": -0.3, "r_knee": -0.2},
+        {"l_y_hip": 0.4, "l_p_hip": 0.3, "l_r_hip": 1.2, "l_knee": -1.4},
+        {"r_y_hip": -0.5, "r_r_hip": 0.7, "r_knee": -0.9, "l_p_hip": 0.4},
     ],
 )
 def test_the_angles_of_the_human_model_are_found_again(angles):
@@ -116,3 +119,13 @@ def test_the_angles_of_the_human_model_are_found_again(angles):
 def test_a_body_without_extent_still_has_orientations():
     assert np.isfinite(quaternions(orientations(np.zeros((2, 17, 3))))).all()
     assert quaternions(orientations(np.zeros((0, 17, 3)))).shape == (0, 17, 4)
+
+
+@pytest.mark.parametrize("forward", [-0.03, 0.0, 0.03])
+def test_a_straight_leg_that_trembles_does_not_twist(forward):
+    """A knee that seems to bend the wrong way by two degrees, or not at all, has no hinge of its own."""
+    pose = standing(l_r_hip=0.3)
+    pose[0, skeleton.index("left_ankle")] += 0.42 * np.array([forward, 0.02, 0])
+    angles = dict(zip(ANGLES, joint_angles(pose, orientations(pose))[0], strict=True))
+    assert abs(angles["l_y_hip"]) < 0.3
+    assert angles["l_r_hip"] == pytest.approx(0.3, abs=0.02)
