@@ -41,7 +41,9 @@ def _rolls(points: Floats) -> Complexes:
     """What each person's image is to be turned by, (B,) complex numbers of length 1; 1 where it stays as it is."""
     trunk = as_complex(points[:, :, _THORAX] - points[:, :, skeleton.ROOT])
     with np.errstate(invalid="ignore"):
-        mean = np.nan_to_num(trunk / abs(trunk)).mean(1)
+        ways = trunk / abs(trunk)
+    seen = np.isfinite(ways)  # frames that hide a hip say nothing
+    mean = np.where(seen, ways, 0).sum(1) / np.maximum(seen.sum(1), 1)
     steady = abs(mean)
     lies = (steady > _STEADY) & ((mean * _UP.conjugate()).real < _LEANS * steady)
     return np.where(lies, _UP * mean.conj() / np.maximum(steady, _STEADY), 1)

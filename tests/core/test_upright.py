@@ -81,11 +81,19 @@ def test_who_stands_or_bends_is_left_alone(engine, standing, leans):
     assert engine.asked is standing
 
 
-def test_who_tumbles_and_who_is_hardly_seen_is_left_alone(engine, standing):
+def test_whose_hips_are_hidden_now_and_then_lies_all_the_same(engine, standing):
+    standing[:, :, : skeleton.J] = turned(standing[:, :, : skeleton.J], 90)
+    standing[1, : standing.shape[1] // 2, skeleton.ROOT] = np.nan
+    lift_upright(engine, standing)
+    heads = engine.asked[:, -1, skeleton.index("head_top")]
+    np.testing.assert_allclose(heads[1], heads[0], atol=0.02)
+
+
+def test_who_tumbles_and_whose_trunk_is_not_seen_is_left_alone(engine, standing):
     frames = standing.shape[1]
     for t in range(frames):
         standing[0, t, : skeleton.J] = turned(standing[0, t, : skeleton.J], 360 * t / frames)
     standing[1, :, : skeleton.J] = turned(standing[1, :, : skeleton.J], 180)
-    standing[1, : frames // 2, skeleton.ROOT] = np.nan
+    standing[1, :, skeleton.ROOT] = np.nan
     lift_upright(engine, standing)
     assert engine.asked is standing
