@@ -13,7 +13,6 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
@@ -34,7 +33,7 @@ from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters, after_set
-from pstmo_ros.ros.spin import end, interrupt_once, said, spin, to_ros_log
+from pstmo_ros.ros.spin import ENDED, end, interrupt_once, said, spin, to_ros_log
 from pstmo_ros.ros.transforms import NoTransform, Transforms
 from pstmo_ros.ros.worker import Worker
 
@@ -178,8 +177,7 @@ class Lifter(LifecycleNode):
             return
         if not header.frame_id:
             self._warn("keypoints have an empty frame_id, so nobody can say where people are: copy the image's header")
-        camera = self._calibration.camera
-        if camera is None:
+        if (camera := self._calibration.camera) is None:
             why = self._calibration.why_not
             self._warn(f"{why}: poses are about the pelvis, and their frame_id ends in {ROOT_RELATIVE}")
         windows = self._lifter.observe(self._transforms.standing(frame, header), camera)
@@ -289,8 +287,11 @@ def main(args: list[str] | None = None) -> None:
         to_ros_log(node.get_logger())
         node.start()
         spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ENDED:
         pass
+    except Exception:
+        if node is None or rclpy.ok():
+            raise  # else a compiler swallowed the interrupt, and what came next found that everything is ending
     finally:
         end(node)
 

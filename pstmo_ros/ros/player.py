@@ -26,7 +26,7 @@ from pstmo_ros.ros.bodies import transform
 from pstmo_ros.ros.inputs import message_class
 from pstmo_ros.ros.outputs import TF_QOS, TF_SOURCE
 from pstmo_ros.ros.parameters import About, Parameters
-from pstmo_ros.ros.spin import InvalidHandle, RCLError, end, interrupt_once
+from pstmo_ros.ros.spin import ENDED, InvalidHandle, RCLError, end, interrupt_once
 
 STAMPS = ("now", "recorded")
 # A best-effort subscriber acknowledges nothing: it sees this node a little later than this node sees it, and what it
@@ -165,7 +165,7 @@ def main(args: list[str] | None = None) -> int:
         except (RCLError, InvalidHandle):
             if rclpy.ok():
                 raise  # else it could not be sent because everything is ending
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ENDED:
         pass
     except ValueError as e:
         print(f"player: {e}", file=sys.stderr)

@@ -19,6 +19,8 @@ from rclpy.task import Future
 # Of rclpy's C++ part, whose module's name is not the same in every version.
 RCLError, InvalidHandle = rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle
 
+ENDED = (KeyboardInterrupt, ExternalShutdownException)  # the process was asked to end
+
 Transition = Callable[[Any, Any], Any]
 _ENDINGS = (signal.SIGINT, signal.SIGTERM)
 _spinning = threading.Event()
@@ -26,7 +28,7 @@ WAKE_S = 0.25  # the events executor looks for signals only this often
 
 
 def spin(node: Any) -> None:
-    """Run a node until it is asked to end (KeyboardInterrupt or ExternalShutdownException)."""
+    """Run a node until it is asked to end (ENDED)."""
     executor = own_executor()
     executor.add_node(node)
     never = Future()
@@ -51,7 +53,8 @@ def said(transition: Transition) -> Transition:
         try:
             return transition(node, state)
         except Exception:
-            node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+            if rclpy.ok():  # else it went wrong because everything is ending
+                node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
             raise
 
     return transit
