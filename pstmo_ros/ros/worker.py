@@ -14,7 +14,8 @@ Job = TypeVar("Job")
 
 
 class Worker(Generic[Job]):
-    """Works jobs off in order. Once one has waited longer than ``max_delay_s``, all but the newest are skipped.
+    """Works jobs off in order. Once one has waited longer than ``max_delay_s``, all but the newest are skipped, and
+    from then on whatever a newer one waits with, until nothing waits.
 
     So a short hold-up costs nothing, and a machine that is too slow gives fewer results, but not later ones.
     """
@@ -28,7 +29,7 @@ class Worker(Generic[Job]):
         self._work, self._on_skip = work, on_skip
         self._jobs: deque[tuple[float, Job]] = deque()
         self._changed = threading.Condition()
-        self._ending = False
+        self._ending = self._behind = False
         self._thread = threading.Thread(target=self._run, name="lifting", daemon=True)
         self._thread.start()
 
@@ -59,12 +60,15 @@ class Worker(Generic[Job]):
     def _next(self) -> tuple[Job, int] | None:
         """The next job, and how many are skipped for it; None at the end."""
         with self._changed:
+            self._behind = self._behind and bool(self._jobs)
             self._changed.wait_for(lambda: self._jobs or self._ending)
             if self._ending:
                 return None
             put_at, job = self._jobs.popleft()
             skipped = 0
-            if self._jobs and time.monotonic() - put_at > self.max_delay_s:
+            # Were it not remembered, a machine that is always too slow would make every result wait, again and again.
+            self._behind |= time.monotonic() - put_at > self.max_delay_s
+            if self._jobs and self._behind:
                 skipped, job = len(self._jobs), self._jobs[-1][1]
                 self._jobs.clear()
             return job, skipped
