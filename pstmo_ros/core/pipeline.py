@@ -38,10 +38,12 @@ class LifterConfig:
 class Windows:
     """What the model needs for everyone who is due: their windows (B, N, 17, 2) in pixels.
 
-    view: whose pixels they are, where it is known how the camera stands; else its own.
+    stamps_ns: of the frames that are due, those that show nobody included. view: whose pixels they are, where it is
+    known how the camera stands; else its own.
     """
 
     due: list[Due]
+    stamps_ns: list[int]
     joints_px: Floats
     size_px: tuple[int, int]
     view: View | None = None
@@ -102,7 +104,7 @@ class PoseLifter:
         grids = {stamp_ns: self.spec.grid_ns(stamp_ns) for stamp_ns in {d.stamp_ns for d in due}}
         windows = [d.track.history.window(grids[d.stamp_ns]) for d in due]
         joints_px = np.stack(windows) if due else np.empty((0, self.spec.frames, skeleton.J, 2))
-        return Windows(due, joints_px, size_px, self.tracks.steadier.view)
+        return Windows(due, self.tracks.answered, joints_px, size_px, self.tracks.steadier.view)
 
     def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:
         if camera is None:

@@ -70,12 +70,14 @@ class Tracks:
         self._keep_s = spec.past_s + look_ahead_s + config.max_gap_s
         self._tracks: dict[int, Track] = {}
         self._pending: deque[Due] = deque()
+        self._unanswered: list[int] = []  # stamps of frames whose poses are not due yet
         self._stamps: dict[int, set[int]] = {}  # stamp -> ids seen at it, since max_jump_s ago
         self._newest_ns: int | None = None
         self._next_id = 0
         self.steadier = Steadier()
         self.oddities: list[Oddity] = []  # of the newest frame
         self.rows: dict[int, int] = {}  # of the newest frame: person id -> which of its people that is
+        self.answered: list[int] = []  # by the newest frame: stamps of the frames now due, of which some show nobody
 
     def __len__(self) -> int:
         return len(self._tracks)
@@ -112,6 +114,8 @@ class Tracks:
             track.history.add(frame.stamp_ns, joints[p, now])
             due = Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now], frame.stand)
             self._pending.append(due)
+        if Oddity.DUPLICATE not in self.oddities:
+            self._unanswered.append(frame.stamp_ns)
         return self._due(self._newest_ns - self._look_ahead_ns)
 
     def flush(self) -> list[Due]:
@@ -122,6 +126,7 @@ class Tracks:
         """Forget everyone."""
         self._tracks.clear()
         self._pending.clear()
+        self._unanswered.clear()
         self._stamps.clear()
         self._newest_ns = None
         self.steadier = Steadier()
@@ -155,6 +160,8 @@ class Tracks:
     def _due(self, until_ns: int | None) -> list[Due]:
         due = [d for d in self._pending if until_ns is None or d.stamp_ns <= until_ns]
         self._pending = deque(d for d in self._pending if until_ns is not None and d.stamp_ns > until_ns)
+        self.answered = sorted({s for s in self._unanswered if until_ns is None or s <= until_ns})
+        self._unanswered = [s for s in self._unanswered if s not in self.answered]
         return sorted(due, key=lambda d: d.stamp_ns)
 
     def _move_to(self, stamp_ns: int) -> None:

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import rclpy
@@ -194,12 +193,8 @@ class Lifter(LifecycleNode):
             self._warn(apart, key="clocks")
         states = [tracks.state(i) for i in tracks.person_ids]
         self._diagnostics.people = {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
-        if self._worker is not None and (windows.due or self._nobody(tracks.oddities)):
+        if self._worker is not None and windows.stamps_ns:
             self._worker.put(Job(header, windows, camera, arrived))
-
-    def _nobody(self, oddities: list[Oddity]) -> bool:
-        """Whether a frame that makes nothing due is worth an empty message: what it shows is that nobody is there."""
-        return not self._config.look_ahead_s and Oddity.DUPLICATE not in oddities
 
     def _lift(self, job: Job) -> None:
         """The worker's part: lift, and publish in the order of stamps."""
@@ -209,10 +204,9 @@ class Lifter(LifecycleNode):
                 camera = self._transforms.upright(camera, job.header)
             poses = [p for p in self._lifter.lift(job.windows, camera) if not known or p.position_m is not None]
             frame_id = job.header.frame_id + ("" if known else ROOT_RELATIVE)
-            if not poses and not self._config.look_ahead_s:
-                self._publish(Header(stamp=job.header.stamp, frame_id=frame_id), [])
-            for stamp, due in groupby(poses, key=lambda p: p.stamp_ns):
-                self._publish(Header(stamp=messages.stamp(stamp), frame_id=frame_id), list(due))
+            for stamp in job.windows.stamps_ns:  # also where nobody is, which is worth knowing
+                due = [p for p in poses if p.stamp_ns == stamp]
+                self._publish(Header(stamp=messages.stamp(stamp), frame_id=frame_id), due)
             self._diagnostics.published(time.monotonic() - job.arrived)
         except NoTransform as e:
             self._warn(f"poses are not published: {e}", key="transform")

@@ -95,6 +95,20 @@ def test_look_ahead_gives_each_frame_once_at_its_own_stamp(camera):
     assert tracks.flush() == []
 
 
+def test_frames_that_show_nobody_are_answered_in_their_turn(camera):
+    tracks, frames = _tracks(look_ahead_s=0.1), _frames(camera, people=1)[:20]
+    for i in (4, 5, 19):
+        frames[i] = dataclasses.replace(frames[i], scores=np.zeros_like(frames[i].scores))
+    answered = []
+    for frame in [*frames[:8], frames[7], *frames[8:]]:  # the repeated one gives nothing more
+        due = tracks.observe(frame)
+        assert {d.stamp_ns for d in due} <= set(tracks.answered)
+        answered += tracks.answered
+    assert answered == [f.stamp_ns for f in frames[:15]]
+    tracks.flush()
+    assert tracks.answered == [f.stamp_ns for f in frames[15:]]
+
+
 def test_a_late_frame_still_gets_its_pose(camera):
     tracks, frames = _tracks(), _frames(camera, people=1)
     order = [0, 1, 3, 2, 4]

@@ -59,15 +59,18 @@ def test_people_without_ids_keep_the_one_they_are_given(graph, bundle, recording
     assert {tuple(arrays(m)[0]) for m in got} == {(0, 1)}
 
 
-def test_somebody_who_leaves_leaves_the_outputs(graph, bundle, recording):
-    graph.start(bundle)
-    graph.lift(recording, range(3))
+@pytest.mark.parametrize("look_ahead_s", [0.0, 0.1])
+def test_somebody_who_leaves_leaves_the_outputs(graph, bundle, recording, look_ahead_s):
     recording.keypoints[3:, 0] = np.nan
     recording.keypoints[4:, 1] = np.nan
-    one, nobody = graph.lift(recording, range(3, 5))
+    graph.start(bundle, look_ahead_s=look_ahead_s)
+    for t in range(5 + round(look_ahead_s * 50)):
+        graph.send(recording, t)
+    graph.until(lambda: len(graph.got["skeletons"]) == len(graph.got["markers"]) == 5)
+    *_, one, nobody = graph.got["skeletons"]
     assert arrays(one)[0] == [2]
     assert (nobody.height, nobody.width) == (0, 17)
-    graph.until(lambda: len(graph.got["markers"]) == 5)
+    assert stamps(graph.got["skeletons"]) == recording.stamps_ns[:5].tolist()
     deleted = [{m.id for m in a.markers if m.action == Marker.DELETE} for a in graph.got["markers"]]
     assert deleted == [set(), set(), set(), {1}, {2}]
 
