@@ -70,7 +70,7 @@ def main(args: list[str] | None = None) -> None:
         default="auto",
         help="auto: the fastest that the machine has and the self-test allows",
     )
-    parser.add_argument("--people", type=int, default=Options.people, help="usually in view; TensorRT tunes for it")
+    parser.add_argument("--people", type=int, default=Options.people, help="the node's people")
     parser.add_argument("--look-ahead", type=float, default=0.0, metavar="SECONDS", help="the node's look_ahead_s")
     parser.add_argument("-o", dest="out", type=Path, metavar="FILE", help="write the compiled model there too")
     given = parser.parse_args(args)

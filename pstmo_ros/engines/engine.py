@@ -14,6 +14,7 @@ from pstmo_ros.core.types import Floats
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 MAX_THREADS = 256
+MAX_PEOPLE = 32  # usually in view
 
 
 class Unavailable(RuntimeError):
@@ -54,8 +55,8 @@ class Options:
             raise ValueError(f"precision {self.precision!r} is unknown; {nearest(self.precision, PRECISIONS)}")
         if not 0 <= self.threads <= MAX_THREADS:
             raise ValueError(f"threads is {self.threads}; give 0 (the engine's choice) to {MAX_THREADS}")
-        if not 1 <= self.people <= 32:
-            raise ValueError(f"people is {self.people}; give 1 to 32")
+        if not 1 <= self.people <= MAX_PEOPLE:
+            raise ValueError(f"people is {self.people}; give 1 to {MAX_PEOPLE}")
 
     @property
     def settled(self) -> str:

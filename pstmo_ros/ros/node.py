@@ -24,7 +24,7 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter, Windows
 from pstmo_ros.core.tracks import Oddity, State
 from pstmo_ros.core.types import Frame2D, Pose3D
-from pstmo_ros.engines import EngineError, Options, load_engine, model_path
+from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.calibration import Calibration
 from pstmo_ros.ros.diagnostics import Diagnostics
@@ -87,7 +87,7 @@ class Lifter(LifecycleNode):
         try:
             config = self._declared.read()
             bundle = bundles.load(model_path(config.model)).at(config.lifter.look_ahead_s)
-            engine = load_engine(bundle, config.engine, Options(precision=config.precision, threads=config.threads))
+            engine = load_engine(bundle, config.engine, config.options)
             self._keypoints = KeypointInput(
                 self, config.keypoints_type, config.keypoints_form, config.layout, self._on_keypoints
             )

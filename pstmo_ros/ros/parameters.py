@@ -20,7 +20,7 @@ from pstmo_ros.core.pipeline import LifterConfig
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import TrackConfig
 from pstmo_ros.engines import CHOICES
-from pstmo_ros.engines.engine import MAX_THREADS, PRECISIONS
+from pstmo_ros.engines.engine import MAX_PEOPLE, MAX_THREADS, PRECISIONS, Options
 
 Config = TypeVar("Config")
 
@@ -33,6 +33,7 @@ class NodeConfig:
     engine: str = "auto"
     precision: str = "auto"
     threads: int = 0
+    people: int = 4
     keypoints_type: str = "auto"
     keypoints_form: str = ""
     layout: str = "coco_17"
@@ -61,6 +62,11 @@ class NodeConfig:
                 f"parameter image_size: {list(self.image_size)}; give [width, height] in pixels, "
                 "or [0, 0] to take it from camera_info"
             )
+
+    @property
+    def options(self) -> Options:
+        """How the engine is to run the model."""
+        return Options(self.precision, self.threads, self.people)
 
     @property
     def lifter(self) -> LifterConfig:
@@ -110,6 +116,7 @@ ABOUT = {
         f"Of the model's matrix products: {', '.join(PRECISIONS)}; auto is the fastest that keeps the model's poses."
     ),
     "threads": About("CPU cores that one inference may use; 0 leaves it to the engine.", 0, MAX_THREADS),
+    "people": About("How many are usually in view: the engine is made for up to so many at once.", 1, MAX_PEOPLE),
     "keypoints_type": About(f"Messages of the detector: {', '.join(KINDS)}; auto finds out from topic keypoints."),
     "keypoints_form": About("YAML file that describes the messages, for keypoints_type generic."),
     "layout": About(f"Keypoint order of the input: {', '.join(layouts.LAYOUTS)}."),

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pstmo_ros.core.layouts import LAYOUTS
-from pstmo_ros.engines import CHOICES
+from pstmo_ros.engines import CHOICES, Options
 from pstmo_ros.ros import player
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, flatten, unflatten
 from pstmo_ros.ros.player import PlayerConfig
@@ -40,6 +40,8 @@ def test_parameters_reach_the_configuration():
     assert config.lifter.smoothing.beta == 1.5
     assert config.lifter.tracks.max_coast_s == 3.0
     assert flatten(config) == values
+    values |= {"precision": "fp32", "threads": 2, "people": 7}
+    assert unflatten(NodeConfig(), values).options == Options(precision="fp32", threads=2, people=7)
 
 
 @pytest.mark.parametrize("size", [(640,), (640, -1), (1, 2, 3)])
