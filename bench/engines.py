@@ -14,7 +14,7 @@ from pstmo_ros.core.bundle import save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.engines import ENGINES, EngineError, Options, load_engine
-from pstmo_ros.engines.deployed import DTYPES
+from pstmo_ros.engines.engine import PRECISIONS
 from training.bench_train import PlainModel
 from training.parameters import flops
 
@@ -56,7 +56,7 @@ def measure(frames: tuple[int, ...], people: tuple[int, ...], rounds: int, folde
         golden = 0.3 * np.random.default_rng(0).standard_normal((4, n, 17, 2)).astype(np.float32)
         bundle = save_bundle(folder / f"{n}.safetensors", STMO(config), "rays", {"data": "none"}, golden)
         engines = {}
-        for name, precision in itertools.product(ENGINES, DTYPES):
+        for name, precision in itertools.product(ENGINES, PRECISIONS[1:]):
             try:
                 engine = load_engine(bundle, name, Options(precision=precision))
             except EngineError:

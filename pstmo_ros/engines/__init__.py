@@ -92,17 +92,17 @@ def load_engine(model: str | Path | Bundle, engine: str = "auto", options: Optio
 
 def in_precisions(name: str, options: Options) -> Iterator[Options]:
     """The precisions to try an engine in: "auto" is the fastest that the machine has and the self-test allows."""
-    asked = (options.precision,) if options.precision != "auto" else (*_halves(name), "fp32")
+    asked = (options.precision,) if options.precision != "auto" else (*_faster(name), "fp32")
     for precision in asked:
         yield dataclasses.replace(options, precision=precision)
 
 
-def _halves(name: str) -> tuple[str, ...]:
-    """The half precision that an engine gains from here, if there is one."""
+def _faster(name: str) -> tuple[str, ...]:
+    """The precision that an engine gains from here, if there is one."""
     if name == "openvino":
-        from pstmo_ros.engines.openvino import has_bf16
+        from pstmo_ros.engines.openvino import has_bf16, has_vnni
 
-        return ("bf16",) if has_bf16() else ()
+        return ("bf16",) if has_bf16() else ("int8",) if has_vnni() else ()
     return ("fp16",) if name in _ON_GPUS else ()
 
 

@@ -26,6 +26,8 @@ def deployed(bundle: Bundle, precision: str = "fp32") -> STMO:
     linears beside them, dropout and the training's head are gone, and rows that reach no output are not computed.
     precision: of the encoders, whose norms take their means in fp32 all the same; centring and heads stay fp32.
     """
+    if precision not in DTYPES:
+        raise ValueError(f"precision {precision!r}: this engine runs in {', '.join(DTYPES)}; give one of them or auto")
     model = copy.deepcopy(bundle.model).eval().requires_grad_(False)
     model.head_frames = None
     if isinstance(model.sem, SEM):

@@ -12,7 +12,7 @@ from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.types import Floats
 
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 MAX_THREADS = 256
 MAX_PEOPLE = 32  # usually in view
 
@@ -39,8 +39,9 @@ class Engine(ABC):
 class Options:
     """How a model runs.
 
-    precision: of the matrix products. auto: fp16 on GPUs, and bf16 with OpenVINO on CPUs that have units for it, if the
-    self-test allows it; else fp32. bf16 moves poses by some millimetres, a small part of what they err by.
+    precision: of the matrix products. auto: fp16 on GPUs, with OpenVINO bf16 on CPUs that have units for it or int8 on
+    those with VNNI, if the self-test allows it; else fp32. bf16 and int8 move poses by some millimetres, a small part
+    of what they err by.
     threads: how many of the CPU's cores one inference may use; 0 leaves it to the engine.
     people: how many are usually in view: batches up to this size are tried out at start, TensorRT tunes for it, and
     OpenVINO has a graph for each of them.

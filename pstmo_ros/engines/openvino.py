@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 import threading
 import warnings
@@ -21,10 +22,12 @@ from pstmo_ros.engines.engine import Engine, Options, Recipe, Unavailable
 
 log = logging.getLogger(__name__)
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_CPU = Path("/proc/cpuinfo")
+_GROUP = 64  # so many weights, and so many of what they are multiplied with, share a scale in int8
 # Multiply-adds of a batch that one core does in 2 ms. In a node, which rests between two frames, more cores are no
 # sooner done with them: waking them takes as long as they save, and twice the processor time.
-_SMALL = {"fp32": 80e6, "bf16": 400e6}
+_SMALL = {"fp32": 80e6, "int8": 200e6, "bf16": 400e6}
 
 
 def openvino() -> Any:
@@ -39,7 +42,7 @@ def openvino() -> Any:
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO on the CPU, any batch size. path: of an OpenVINO model. precision: fp32 or bf16.
+    """OpenVINO on the CPU, any batch size. path: of an OpenVINO model. precision: fp32, bf16 or int8.
 
     threads: how many a batch of so many windows takes, 0 for one on each core.
     Batches of up to ``people`` windows have graphs of their own, whose shapes are fixed: working shapes out anew takes
@@ -59,6 +62,8 @@ class OpenVinoEngine(Engine):
                 "ENABLE_CPU_PINNING": False,
                 "INFERENCE_NUM_THREADS": threads(batch),
             }
+            if precision == "int8":
+                settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
             return core.compile_model(model, "CPU", settings).create_infer_request()
 
         self._any, self._small = request(people + 1), {}
@@ -107,11 +112,19 @@ def has_bf16() -> bool:
         return False
 
 
+def has_vnni() -> bool:
+    """Whether this CPU multiplies numbers of eight bits four at a time, and OpenVINO uses that: x86, on Linux."""
+    try:
+        return re.search(r"\bavx(512)?_vnni\b", _CPU.read_text()) is not None
+    except OSError:
+        return False
+
+
 def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     """As OpenVinoEngine; what is stored takes any batch size."""
     precision = options.settled
     if precision not in _HINTS:
-        raise ValueError(f"precision {precision!r}: engine openvino runs in {' or '.join(_HINTS)} on a CPU")
+        raise ValueError(f"precision {precision!r}: engine openvino runs in {', '.join(_HINTS)} on a CPU")
     try:
         ov = openvino()
     except ImportError as e:
@@ -119,6 +132,8 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
 
     if precision == "bf16" and not has_bf16():
         raise Unavailable("this CPU has no bf16 units; give precision auto or fp32")
+    if precision == "int8" and not has_vnni():
+        raise Unavailable("this CPU has no VNNI, which int8 needs; give precision auto or fp32")
 
     passes = 1 + bundle.config.mirrored
     per_window = passes * bundle.config.frames * sum(p.numel() for p in bundle.model.parameters())
@@ -132,15 +147,35 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
             warnings.simplefilter("ignore", FutureWarning)  # torch's, about itself
             model = ov.convert_model(_spelled_out(exported(bundle)))
         model.reshape([-1, *bundle.golden_x.shape[1:]])
+        if precision == "int8":
+            _round_weights(model)
         ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
     return Recipe(
         f"OpenVINO {ov.__version__}",
         bundle,
-        ("openvino", ov.__version__),
+        ("openvino", ov.__version__, *(["int8"] if precision == "int8" else [])),
         write,
         lambda folder: OpenVinoEngine(folder / "model.xml", precision, threads, options.people),
     )
+
+
+def _round_weights(model: Any) -> None:
+    """Weights (outputs, inputs) of the encoders' products as whole numbers of eight bits, and their scales.
+
+    OpenVINO then rounds what they are multiplied with as it comes. The first product and the heads' have other shapes,
+    and stay in fp32: they read and give coordinates.
+    """
+    opset = importlib.import_module("openvino.opset13")
+    for product in [op for op in model.get_ops() if op.get_type_name() == "MatMul"]:
+        weights = product.input_value(1).get_node()
+        if weights.get_type_name() != "Constant" or any(n % _GROUP for n in weights.shape):
+            continue
+        grouped = weights.data.reshape(len(weights.data), -1, _GROUP)
+        scale = np.maximum(abs(grouped).max(-1, keepdims=True), 1e-12) / 127
+        rounded = opset.convert(opset.constant(np.rint(grouped / scale).astype(np.int8)), "f32")
+        scaled = opset.reshape(opset.multiply(rounded, opset.constant(scale)), weights.shape, special_zero=False)
+        product.input(1).replace_source_output(scaled.output(0))
 
 
 def _spelled_out(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

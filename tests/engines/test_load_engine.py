@@ -107,7 +107,8 @@ def test_half_precision_that_fails_falls_back_to_fp32(bundle, monkeypatch, caplo
 
 
 @pytest.mark.parametrize(
-    ("engine", "why"), [("torch", "runs in fp32 on a CPU; give auto or fp32"), ("openvino", "runs in fp32 or bf16")]
+    ("engine", "why"),
+    [("torch", "runs in fp32 on a CPU; give auto or fp32"), ("openvino", "runs in fp32, bf16, int8 on a CPU")],
 )
 def test_half_precision_is_refused_on_a_cpu(bundle, engine, why):
     with pytest.raises(EngineError, match=why):
@@ -125,11 +126,14 @@ def test_bf16_on_a_cpu_is_another_precision_or_says_what_the_cpu_lacks(bundle):
     assert 0.01 < error_mm <= 20
 
 
-@pytest.mark.parametrize("units", [True, False])
-def test_auto_is_bf16_on_a_cpu_with_units_for_it(bundle, monkeypatch, units):
-    monkeypatch.setattr("pstmo_ros.engines.openvino.has_bf16", lambda: units)
-    tried = [o.precision for o in engines.in_precisions("openvino", Options())]
-    assert tried == (["bf16", "fp32"] if units else ["fp32"])
+@pytest.mark.parametrize(
+    ("bf16", "vnni", "order"),
+    [(True, True, ["bf16", "fp32"]), (False, True, ["int8", "fp32"]), (False, False, ["fp32"])],
+)
+def test_auto_is_the_fastest_that_the_cpu_has_units_for(bundle, monkeypatch, bf16, vnni, order):
+    monkeypatch.setattr("pstmo_ros.engines.openvino.has_bf16", lambda: bf16)
+    monkeypatch.setattr("pstmo_ros.engines.openvino.has_vnni", lambda: vnni)
+    assert [o.precision for o in engines.in_precisions("openvino", Options())] == order
     assert [o.precision for o in engines.in_precisions("torch", Options())] == ["fp32"]
 
 
