@@ -70,7 +70,10 @@ def writer(output: str) -> Callable[[Path, Recording, Lifted], None]:
     suffix = Path(output).suffix
     writers = {".npz": _npz, ".csv": _csv, ".bvh": _bvh, ".mp4": _video, ".mcap": _bag, "": _bag}
     if suffix not in writers:
-        raise ValueError(f"output {output!r}: ending {suffix!r} is unknown; {nearest(suffix, [*writers])}")
+        raise ValueError(
+            f"output {output!r}: ending {suffix!r} is unknown; {nearest(suffix, [s for s in writers if s])}; "
+            "or none, for a rosbag2 folder"
+        )
     return writers[suffix]
 
 

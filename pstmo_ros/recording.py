@@ -139,7 +139,10 @@ def load_recording(path: str | Path) -> Recording:
         with np.load(path, allow_pickle=False) as z:
             data = {k: z[k] for k in z.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
-        raise ValueError(f"recording {str(path)!r} is not a readable .npz file ({e})") from None
+        why = (
+            str(e) if path.suffix == ".npz" else "and no .json, .mcap, .db3 or folder of a bag or of JSON files either"
+        )
+        raise ValueError(f"recording {str(path)!r} is not a readable .npz file ({why})") from None
     for name, form in _FIELDS.items():
         if name not in data:
             raise ValueError(

@@ -119,6 +119,20 @@ def test_files_of_one_frame_number_are_named(tmp_path):
         read(tmp_path, KNOWN)
 
 
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ([[1.0], [1.0, 2.0]], [(1,), (1, 2)]),
+        ([[0.0], [0.0, 0.0]], [None, None]),  # it does not track
+    ],
+)
+def test_alphapose_ids_are_as_it_writes_them_with_a_tracker_and_without(tmp_path, frames, expected):
+    one = {"keypoints": [9.0, 5.0, 1.0] * 17}
+    listed = [one | {"image_id": f"{n}.jpg", "idx": [i]} for n, ids in enumerate(frames) for i in ids]
+    (tmp_path / "a.json").write_text(json.dumps(listed))
+    assert [frame.person_ids for frame in read(tmp_path / "a.json", KNOWN).frames()] == expected
+
+
 def test_frames_of_one_file_come_in_their_order(tmp_path):
     listed = [{"image_id": f"{n}.jpg", "keypoints": [n + 1.0, 5.0, 1.0] * 17, "idx": 1} for n in (3, 1, 2)]
     (tmp_path / "a.json").write_text(json.dumps(listed))

@@ -9,20 +9,21 @@ Writes checkpoints and TensorBoard logs to ``run`` and, at the end, the model fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pstmo_ros.core.bundle import Bundle, load, save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.engines import model_path
 from training.batches import Batch
 from training.config import RunConfig, parse_run
 from training.loop import Objective, join, optimise, provenance
 from training.metrics import joint_errors_mm, mpjpe_mm
-from training.mpm import ENCODER_SETTINGS, check_fit, is_stage_one, take_encoder
+from training.mpm import ENCODER_SETTINGS, add_gravity, check_fit, is_stage_one, take_encoder
 from training.sources import open_data
 
 _GOLDEN_WINDOWS = 4
@@ -34,8 +35,9 @@ _DIAL = (0.0, 0.25, 1.0)  # shares of the longest look-ahead at which a model th
 class FinetuneConfig(RunConfig):
     """Stage II.
 
-    init: a Stage I checkpoint (training.pretrain) to take the encoder from, or a model file to take all that it has,
-    as training the refining module does (with model.dial in both, its window may be another); empty for none.
+    init: a Stage I checkpoint (training.pretrain) to take the encoder from, or a model file, or a bundled model's name,
+    to take all that it has, as training the refining module does (with model.dial in both, its window may be another);
+    empty for none.
     lambda_frames: weight of the multi-frame loss (paper eq. 9). lambda_std: weight of the deviations' likelihood, with
     model.uncertainty. flip_test: validate on the mean of the pose and the mirrored input's (section 4.2).
     frames_seen: with model.dial, how many of the window's frames a step sees: the newest and others drawn anew each
@@ -150,7 +152,7 @@ def start_from(model: STMO, path: str, normalization: str) -> None:
     if is_stage_one(path):
         take_encoder(model, path, normalization)
         return
-    bundle = load(path)
+    bundle = load(path if Path(path).suffix else model_path(path))
     if bundle.config.gravity and not model.config.gravity:
         raise ValueError(
             f"init: {path!r} has model.gravity=true, this run false; set model.gravity=true and batches.gravity_known"
@@ -162,8 +164,7 @@ def start_from(model: STMO, path: str, normalization: str) -> None:
     if any_window and "tem.position" in weights:
         weights["tem.position"] = _resampled(weights["tem.position"], bundle.config, model.config)
     if model.config.gravity and not bundle.config.gravity:
-        first = next(name for name in ("sem.fc_1.weight", "sem.fc.weight") if name in weights)
-        weights[first] = F.pad(weights[first], (0, model.config.features - bundle.config.features))
+        add_gravity(weights, model.config)
     model.load_state_dict(weights, strict=False)
 
 

@@ -53,6 +53,14 @@ class Process(NamedTuple):
         return self.rank == 0
 
 
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings by their names with dots."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return flat
+
+
 def join(config: RunConfig) -> Process:
     """Take part in the run that torchrun started, or be the only process."""
     if "LOCAL_RANK" not in os.environ:
@@ -110,7 +118,12 @@ class Optimisation:
             raise ValueError(f"--resume: there is no checkpoint {str(path)!r}; start without --resume or give its run=")
         state = torch.load(path, map_location="cpu", weights_only=True)
         if (before := state["config"]) != (now := self._settings()):
-            raise ValueError(f"--resume: the checkpoint was made with other settings; then {before}; now {now}")
+            then, new = _flat(json.loads(before)), _flat(json.loads(now))
+            changed = [f"{k} was {then.get(k)}, is {new.get(k)}" for k in {**then, **new} if then.get(k) != new.get(k)]
+            raise ValueError(
+                f"--resume: the checkpoint was made with other settings: {'; '.join(changed)}; "
+                "give the same, or another run= without --resume"
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, was in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(was)

@@ -91,7 +91,7 @@ def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
     if len(keep) == 0:
         raise ValueError(
             f"mocap file {str(path)!r} has no clip in split {split!r} with quality >= {min_quality}; "
-            f"splits: {sorted(set(data['split'].tolist()))}"
+            f"splits: {sorted(set(data['split'].tolist()))}; training.prepare puts subjects there with --val or --test"
         )
     length = data["clip_len"][keep].astype(np.int64)
     rows = np.concatenate([np.arange(s, s + n) for s, n in zip(data["clip_start"][keep], length, strict=True)])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -74,7 +75,10 @@ class MaskedPoseModel(nn.Module):
         if not config.tem:
             raise ValueError("model.tem is false; Stage I trains TEM to fill in frames, so leave it in")
         if config.gravity:
-            raise ValueError("model.gravity is on; Stage I recovers joints alone: leave it to Stage II")
+            raise ValueError(
+                "model.gravity is true; Stage I recovers joints alone: set model.gravity=false and "
+                "batches.gravity_known=0 here, and leave it to Stage II"
+            )
         self.config, self.decoder_depth = config, decoder_depth or max(config.depth - 1, 1)
         width = config.dim // 2
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S
@@ -177,8 +181,17 @@ def take_encoder(model: STMO, path: str | Path, normalization: str) -> None:
     stage_one, metadata = load_stage_one(path)
     check_fit(path, stage_one.config, metadata["normalization"], model.config, normalization, ENCODER_SETTINGS)
     encoder = {k: v for k, v in stage_one.state_dict().items() if k.startswith(ENCODER)}
+    if model.config.gravity:
+        add_gravity(encoder, model.config)
     unexpected = model.load_state_dict(encoder, strict=False).unexpected_keys
     assert not unexpected, unexpected
+
+
+def add_gravity(weights: dict[str, Tensor], config: ModelConfig) -> None:
+    """Widen the first layer of a model that was not told where down is; what it makes of that is yet to be learnt."""
+    if (first := next((n for n in ("sem.fc_1.weight", "sem.fc.weight") if n in weights), None)) is None:
+        raise ValueError("init: SEM of this kind cannot learn later where down is; set model.gravity=false")
+    weights[first] = F.pad(weights[first], (0, config.features - weights[first].shape[1]))
 
 
 def check_fit(

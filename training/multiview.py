@@ -45,6 +45,7 @@ _LIMIT = 0.02  # as rays: 34 pixels of a camera with a focal length of 1700
 _CROWD, _CHOICES = 4, 4096  # people of each camera who are considered, the largest, and how many combinations at most
 _JOINTS = (skeleton.ROOT, *skeleton.LIMBS)
 _UPS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+_LEG_M = (0.3, 1.5)  # what people's legs are long, children's too
 _MAD = 1.4826  # a Gaussian's standard deviation by its median absolute deviation
 _BONES = [(p, j) for p, j in skeleton.BONES if p in skeleton.LIMBS]  # thighs, shins, upper arms and forearms
 
@@ -87,6 +88,11 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
             "the cameras agree on nobody; are the recordings simultaneous, and in the calibration's order?"
         )
     truth, _ = layouts.to_model_joints(layout, points, np.isfinite(points[..., 0]).astype(np.float32))
+    leg_m = _leg_m(truth)
+    if not _LEG_M[0] < leg_m < _LEG_M[1]:
+        raise ValueError(
+            f"triangulated legs are {leg_m:.3g} m long; is the calibration in another unit? give --unit (0.001 for mm)"
+        )
     made = [
         dataclasses.replace(
             r,
@@ -102,6 +108,13 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
     focal = float(np.mean([v.camera.fx for v in views]))
     found = float(np.isfinite(truth[:, list(_JOINTS)]).all(-1).mean())
     return Scene(list(views), made, focal * float(np.median(off)), found)
+
+
+def _leg_m(truth_m: Floats) -> float:
+    """Median length from hip to ankle; 1 where no leg is seen."""
+    chains = [[skeleton.index(f"{side}_{joint}") for joint in ("hip", "knee", "ankle")] for side in ("left", "right")]
+    lengths = np.array([np.linalg.norm(np.diff(truth_m[:, c], axis=1), axis=-1).sum(-1) for c in chains])
+    return float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 1.0
 
 
 def _largest(people: Floats) -> Floats:

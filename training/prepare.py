@@ -36,6 +36,8 @@ _QUALITY = 3  # recorded, not retargeted (training/data/README.md)
 
 def main() -> None:
     args = _arguments()
+    if Path(args.out).suffix != ".npz":
+        raise SystemExit(f"prepare: --out is {args.out!r}; give a name that ends in .npz")
     try:
         rigs = [load_rig(args.rig)] if args.rig else [load_rig(name) for name in rig_names()]
         options = Options(rigs, _unit_m(args.unit), args.up, _rate_hz(args.rate), args.subject)

@@ -110,6 +110,7 @@ DETECTORS: dict[str, Detector] = {
     ),
 }
 KINDS = ("auto", *DETECTORS, "hri", "generic")
+BY_LAYOUT = ("auto", "pointcloud", "yolo")  # whose keypoint order is parameter layout's
 
 
 def of_form(form: Form) -> Detector:

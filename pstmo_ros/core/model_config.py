@@ -41,7 +41,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         levels = round(math.log(max(self.frames, 1), 3))
         if levels < 1 or 3**levels != self.frames:
-            raise ValueError(f"frames is {self.frames}; MOFA strides by 3, so give a power of 3 (27, 81, 243)")
+            raise ValueError(f"frames is {self.frames}; give a power of 3 (27, 81, 243), by which MOFA strides")
         if self.stride < 1 or not self.rate_hz > 0:
             raise ValueError(f"stride is {self.stride} and rate_hz {self.rate_hz}; give positive numbers")
         if self.dim % self.heads:

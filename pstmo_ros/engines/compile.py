@@ -1,6 +1,7 @@
 """Compile a model ahead of its first start, so that the node need not: `ros2 run pstmo_ros compile`.
 
-    python -m training.export MODEL --engine tensorrt|openvino|torch [--precision fp16|fp32] [-o FILE]
+    ros2 run pstmo_ros compile MODEL --engine tensorrt|openvino|torch [--precision fp32|fp16|bf16|int8] [-o FILE]
+    python -m training.export MODEL ...        the same from the source tree
 
 Run it on the machine that the node runs on: what is compiled goes into the cache that the node looks into. -o writes
 the compiled files elsewhere as well, for other programs; the node does not need them.

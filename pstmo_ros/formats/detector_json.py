@@ -32,7 +32,10 @@ def read_json(path: Path, source: Source) -> Recording:
     if not path.exists():
         raise ValueError(f"recording {str(path)!r} does not exist")
     if source.rate_hz <= 0 or min(source.size_px) <= 0:
-        raise ValueError(f"{path}: JSON has no frame rate and no image size; give both")
+        raise ValueError(
+            f"{path}: JSON has no frame rate and no image size; give --rate and --size "
+            "(player: source_rate_hz and image_size)"
+        )
     files = sorted(path.glob("*.json"), key=_number) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"{path}: this folder has no .json files, and no metadata.yaml of a rosbag2")
@@ -58,6 +61,8 @@ def read_json(path: Path, source: Source) -> Recording:
         points = np.array([p for p, _ in people]).reshape(shape)
         stamp_ns = round((number - first) / source.rate_hz * 1e9)
         ids = [i for _, i in people]
+        if len(set(ids)) < len(ids):  # AlphaPose numbers everybody 0 where it does not track
+            ids = [None] * len(ids)
         frames.append(seen_people(stamp_ns, source.size_px, layout.name, points[..., :2], points[..., 2], ids))
     return from_frames(frames, None)
 

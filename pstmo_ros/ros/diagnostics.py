@@ -33,6 +33,7 @@ class Diagnostics:
         self._counts: Counter[str] = Counter()
         self._faults: dict[str, tuple[float, int]] = {}  # text -> when last, level
         self._age_s = float("nan")
+        self._refused_since: float | None = None  # while keypoints are: then nobody knows whether there are people
         self._last_error = "none"
         self.active = False
         self._topics: Sequence[str] = ()
@@ -45,7 +46,7 @@ class Diagnostics:
 
     def activated(self, topics: Sequence[str]) -> None:
         """Keypoints are expected from now on, on these topics."""
-        self.active, self._topics, self.people = True, topics, {}
+        self.active, self._topics, self.people, self._refused_since = True, topics, {}, None
         for times in (self._received, self._latencies, self._forwards):
             times.clear()
 
@@ -54,6 +55,10 @@ class Diagnostics:
         self._received.append(time.monotonic())
         self._counts["keypoints received"] += 1
         self._age_s = age_s
+
+    def took(self, them: bool) -> None:
+        """Whether the keypoints that have just arrived can be lifted."""
+        self._refused_since = None if them else self._refused_since or time.monotonic()
 
     def published(self, latency_s: float) -> None:
         """A frame's poses went out, ``latency_s`` after the message that made them due."""
@@ -127,9 +132,10 @@ class Diagnostics:
             self._faults.pop(next(iter(self._faults)), None)
 
     def _worst(self, now: float) -> tuple[int, str]:
-        if self.active and (stalled_s := self._stalled_s(now)) > _RECENT_S:
-            return _ERROR, f"keypoints arrive, and nothing has been published for {stalled_s:.0f} s"
         faults = [(level, at, text) for text, (at, level) in list(self._faults.items()) if now - at <= _RECENT_S]
+        if self.active and (stalled_s := self._stalled_s(now)) > _RECENT_S:
+            why = "".join(f"; {text}" for *_, text in sorted(faults, reverse=True))
+            return _ERROR, f"keypoints arrive, and nothing has been published for {stalled_s:.0f} s{why}"
         if faults:
             level, _, text = max(faults)
             return level, text
@@ -140,10 +146,13 @@ class Diagnostics:
         return _OK, "lifting"
 
     def _stalled_s(self, now: float) -> float:
-        """Seconds for which people have been there and nothing has come of it."""
-        if not self.people.get(State.TRACKED.value) or not self._received or now - self._received[-1] > _RECENT_S:
+        """Seconds for which people have been there, or keypoints were refused, and nothing has come of it."""
+        if not self._received or now - self._received[-1] > _RECENT_S:
             return 0.0
-        return now - (self._latencies[-1][0] if self._latencies else self._received[0])
+        last = self._latencies[-1][0] if self._latencies else self._received[0]
+        if self._refused_since is not None:
+            return now - max(last, self._refused_since)
+        return now - last if self.people.get(State.TRACKED.value) else 0.0
 
 
 def _percentiles_ms(now: float, taken: deque[tuple[float, float]]) -> tuple[float, float]:

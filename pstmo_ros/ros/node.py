@@ -17,7 +17,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.adapters import KeypointsError, stamp_ns
+from pstmo_ros.adapters.detectors import BY_LAYOUT
 from pstmo_ros.adapters.point_cloud import ROOT_RELATIVE
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.camera import Camera
@@ -105,7 +106,7 @@ class Lifter(LifecycleNode):
         about = {
             "model": f"{config.model} ({bundle.sha256[:12]})",
             "engine": engine.name,
-            "keypoints": config.layout,
+            "keypoints": config.layout if config.keypoints_type in BY_LAYOUT else config.keypoints_type,
             "look-ahead": f"{config.look_ahead_s:g} s",
         }
         self._diagnostics = Diagnostics(self, about)
@@ -156,24 +157,25 @@ class Lifter(LifecycleNode):
 
     def _on_keypoints(self, header: Header, read: Callable[[tuple[int, int]], Frame2D]) -> None:
         arrived = time.monotonic()
+        self._diagnostics.received((self.get_clock().now().nanoseconds - stamp_ns(header)) * 1e-9)
         if min(self._calibration.size_px) <= 0:
-            self._warn(f"keypoints are not lifted: {self._calibration.why_not}, and parameter image_size is not set")
+            self._refuse(f"keypoints are not lifted: {self._calibration.why_not}, and parameter image_size is not set")
             return
         try:
             frame = read(self._calibration.size_px)
         except (KeypointsError, ValueError) as e:
             self._diagnostics.count("messages refused")
-            self._warn(f"keypoints refused: {e}")
+            self._refuse(f"keypoints refused: {e}")
             return
         self._take_in(frame, header, arrived)
 
     def _take_in(self, frame: Frame2D, header: Header, arrived: float) -> None:
         """Add a frame to everyone's history, and hand over to the worker what is now due."""
-        self._diagnostics.received(self.get_clock().now().nanoseconds * 1e-9 - frame.stamp_ns * 1e-9)
         if frame.stamp_ns == 0:
             self._diagnostics.count("messages refused")
-            self._warn("keypoints refused: stamp is 0; let the detector copy the image's header")
+            self._refuse("keypoints refused: stamp is 0; let the detector copy the image's header")
             return
+        self._diagnostics.took(True)
         if not header.frame_id:
             self._warn("keypoints have an empty frame_id, so nobody can say where people are: copy the image's header")
         if (camera := self._calibration.camera) is None:
@@ -252,6 +254,10 @@ class Lifter(LifecycleNode):
         self._diagnostics.warn(text)
         if self._episodes.due(key or text, each):
             self.get_logger().warning(text)
+
+    def _refuse(self, why: str) -> None:
+        self._diagnostics.took(False)
+        self._warn(why)
 
     def _stop_listening(self) -> None:
         if self._camera_info is not None:

@@ -81,7 +81,7 @@ def test_resuming_names_what_is_missing_or_changed(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint.*start without --resume"):
         train(_config(tmp_path, steps=1), resume=True)
     train(_config(tmp_path, steps=1))
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match=r"other settings: learning_rate was \S+, is 0.5; give"):
         train(_config(tmp_path, steps=1, learning_rate=0.5), resume=True)
 
 
@@ -91,6 +91,14 @@ def test_stage_two_starts_where_stage_one_ended(tmp_path):
     model = train(_config(tmp_path / "two", steps=1, learning_rate=1e-9, init=str(one))).model.state_dict()
     for name in ("tem.position", "sem.fc_1.weight", "tem.layers.0.up.weight"):
         torch.testing.assert_close(model[name], encoder[name], atol=1e-6, rtol=0)
+
+
+def test_stage_two_may_learn_where_down_is_which_stage_one_does_not(tmp_path):
+    one = pretrain.train(load_config(pretrain.PretrainConfig, None, _arguments(tmp_path / "one", steps=1)))
+    encoder = load_stage_one(one)[0].state_dict()["sem.fc_1.weight"]
+    down = {"model": dataclasses.replace(TINY, gravity=True), "batches": BatchConfig(gravity_known=0.5)}
+    model = train(_config(tmp_path / "two", steps=1, learning_rate=1e-9, init=str(one), **down)).model.state_dict()
+    torch.testing.assert_close(model["sem.fc_1.weight"][:, : encoder.shape[1]], encoder, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", BUNDLED)
