@@ -23,10 +23,11 @@ from statistics import mean
 from typing import TypeVar
 
 from pstmo_ros.core import skeleton
-from training import finetune, pretrain
+from training import arguments, finetune, pretrain
 from training.config import RunConfig, load_config
 from training.finetune import FinetuneConfig
 from training.loop import CHECKPOINT
+from training.outputs import check_folder
 from training.parameters import counted, flops
 from training.pretrain import PretrainConfig
 
@@ -139,6 +140,11 @@ def main() -> None:
         if bad := [i for i in args.rows or () if not 1 <= i <= count]:
             raise ValueError(f"--rows holds {bad[0]}; {args.table} has the rows 1 to {count}")
         rows = [table.rows[i - 1] for i in args.rows or range(1, count + 1)]
+        check_folder("--out", args.out)
+        for row in rows:  # refused now, not after the hours that other rows take
+            _config(FinetuneConfig, args, row.changes)
+            if row.stage_one is not None:
+                _config(PretrainConfig, args, [*row.changes, *row.stage_one])
         results = [[run_row(row, args, seed) for seed in args.seeds] for row in rows]
     except ValueError as e:
         raise SystemExit(f"ablate: {e}") from None
@@ -210,7 +216,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("table", choices=tuple(tables(FinetuneConfig())))
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--budget", default=str(BUDGET), help="configuration file of both stages")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--seeds", type=arguments.seed, nargs="+", default=[1])
     parser.add_argument("--rows", type=int, nargs="+", metavar="ROW", help="only these rows, counted from 1")
     parser.add_argument("--out", default="runs/ablation", help="folder of the rows' results")
     return parser.parse_intermixed_args()

@@ -28,9 +28,10 @@ from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.engines.engine import PRECISIONS, Engine, Options
 from pstmo_ros.recording import Recording
-from training import metrics
+from training import arguments, metrics
 from training.conditions import ALL, Condition, conditions
 from training.mocap import CMU, Mocap, load_mocap
+from training.outputs import check_file
 from training.scores import action_family
 from training.synthesis import record_clip
 
@@ -191,12 +192,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
-    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th clip")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--every", type=arguments.count, default=1, metavar="K", help="only every K-th clip")
+    parser.add_argument("--seed", type=arguments.seed, default=1)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the engine's matrix products")
     parser.add_argument("--out", help="also write the page to this file")
     args = parser.parse_args()
     try:
+        if args.out:
+            check_file("--out", args.out)
         bundle, mocap = bundles.load(model_path(args.model)), load_mocap(CMU, args.split)
         clips = range(0, len(mocap.names), args.every)
         frames = int(mocap.length[list(clips)].sum())

@@ -27,7 +27,7 @@ from pstmo_ros.core.centring import Centring
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.core.types import Floats
-from training import finetune
+from training import arguments, finetune
 from training.accuracy import Lifters, figures, markdown, of_bundle, runs, unfiltered
 from training.conditions import Condition
 from training.config import load_config
@@ -35,6 +35,7 @@ from training.finetune import FinetuneConfig
 from training.loop import CHECKPOINT, Objective, join, optimise
 from training.metrics import joint_errors_mm, mpjpe_mm
 from training.mocap import CMU, load_mocap
+from training.outputs import check_file
 from training.sources import open_data
 
 BUDGET = Path(__file__).parents[1] / "config" / "training" / "baselines.yaml"
@@ -178,10 +179,10 @@ def lifters(model: Baseline) -> Lifters:
 def all_lifters(args: argparse.Namespace) -> dict[str, Lifters]:
     """Each row's lifters, trained in this order."""
     rows: dict[str, Lifters] = {}
+    configs = {name: _config(args, name, changes) for name, changes in PSTMO.items()}  # refused now, not hours later
     for name, network in NETWORKS.items():
         rows[name] = lifters(train(_config(args, name, ()), network))
-    for name, changes in PSTMO.items():
-        config = _config(args, name, changes)
+    for name, config in configs.items():
         done = Path(config.out).is_file()
         bundle = load(config.out) if done else finetune.train(config, (Path(config.run) / CHECKPOINT).is_file())
         assert bundle is not None
@@ -199,6 +200,8 @@ def _config(args: argparse.Namespace, name: str, changes: Sequence[str]) -> Fine
 def main() -> None:
     args = _arguments()
     try:
+        if args.out:
+            check_file("--out", args.out)
         budget = load_config(FinetuneConfig, args.budget, args.overrides)
         if not budget.model.dial:
             raise ValueError("model.dial is false, and the last row is a model with the dial; set it to true")
@@ -230,8 +233,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--budget", default=str(BUDGET), help="configuration file of training.finetune")
     parser.add_argument("--split", default="test", choices=("val", "test"))
-    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th clip")
-    parser.add_argument("--seed", type=int, default=1, help="of the cameras and the detector that are tested with")
+    parser.add_argument("--every", type=arguments.count, default=1, metavar="K", help="only every K-th clip")
+    parser.add_argument(
+        "--seed", type=arguments.seed, default=1, help="of the cameras and the detector that are tested with"
+    )
     parser.add_argument("--out", help="also write the page to this file")
     return parser.parse_args()
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pstmo_ros.core import gravity, skeleton
+from pstmo_ros.core.ranges import Range, Settings, Share
 from pstmo_ros.core.window import WindowSpec
 from training.bodies import BodyConfig, vary
 from training.detector import (
@@ -32,7 +34,7 @@ _NEAREST_M = 0.1  # a keypoint behind the camera, or at it, is not in the image
 
 
 @dataclass(frozen=True)
-class BatchConfig:
+class BatchConfig(Settings):
     """balanced: frames are drawn by their pose's rarity to this power; 0: all alike, 1: all kinds of poses alike.
     held: windows as a live node meets them, frames beyond a random look-ahead held; False: whole, as the paper's.
 
@@ -44,13 +46,13 @@ class BatchConfig:
     body: BodyConfig = field(default_factory=BodyConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
-    balanced: float = 0.0
-    zero_look_ahead: float = 0.4
+    balanced: Annotated[float, Range(0, 1)] = 0.0
+    zero_look_ahead: Share = 0.4
     held: bool = True
     bridged: bool = False
     visibility: VisibilityConfig = field(default_factory=VisibilityConfig)
-    gravity_known: float = 0.0
-    gravity_deg: float = 2.0
+    gravity_known: Share = 0.0
+    gravity_deg: Annotated[float, Range(0, 90)] = 2.0
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
+from training import arguments
 from training.config import RunConfig
 from training.datasets.clips import Clip
 from training.finetune import StageTwo
-from training.loop import Optimisation
+from training.loop import Optimisation, usable_device
 from training.parameters import flops
 from training.recorded import RecordedWindows
 
@@ -226,9 +227,11 @@ def synthetic_clips() -> list[Clip]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[27, 81, 243])
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each of the two, each round")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=160)
+    parser.add_argument(
+        "--seconds", type=arguments.number(float, 0), default=10.0, help="for each of the two, each round"
+    )
+    parser.add_argument("--rounds", type=arguments.count, default=2)
+    parser.add_argument("--batch", type=arguments.number(int, 2), default=160)
     parser.add_argument(
         "--precisions",
         nargs="+",
@@ -239,7 +242,12 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="ours through torch.compile")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    device, clips = torch.device(args.device), synthetic_clips()
+    try:
+        device = usable_device(args.device)
+        models = [ModelConfig(frames=frames, stride=1) for frames in args.frames]
+    except ValueError as e:
+        raise SystemExit(f"bench_train: {e}") from None
+    clips = synthetic_clips()
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     print(f"{device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}, batch {args.batch}")
     print(
@@ -248,8 +256,8 @@ def main() -> None:
         + " fp32 products alone |"
     )
     print("| ---: |" + " ---: |" * (2 + 2 * len(args.precisions)))
-    for frames in args.frames:
-        plain = RunConfig(model=ModelConfig(frames=frames, stride=1), batch=args.batch, optimizer="adam")
+    for model in models:
+        plain = RunConfig(model=model, batch=args.batch, optimizer="adam")
         ours = [dataclasses.replace(plain, precision=p, compile=args.compile) for p in args.precisions]
         best = [0.0] * (1 + len(ours))
         for _ in range(args.rounds):
@@ -260,7 +268,7 @@ def main() -> None:
         for rate in best[1:]:
             figures += [f"{rate:.1f}", f"{rate / best[0]:.2f}"]
         figures.append(f"{products_alone(plain, device, synchronize):.1f}")
-        print(f"| {frames} | {' | '.join(figures)} |", flush=True)
+        print(f"| {model.frames} | {' | '.join(figures)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pstmo_ros.core import skeleton
+from pstmo_ros.core.ranges import Bounds, Range, Settings, Share
 
 
 def _joints(*names: str) -> list[int]:
@@ -23,21 +25,22 @@ _LEFT_HIP, _RIGHT_HIP = skeleton.index("left_hip"), skeleton.index("right_hip")
 # The girdle that a limb hangs from: its left and right end, and the lower and upper end of the spine's part beside it.
 _SHOULDERS = _joints("left_shoulder", "right_shoulder", "spine", "thorax")
 _HIPS = _joints("left_hip", "right_hip", "pelvis", "spine")
+_Factors = Annotated[tuple[float, float], Bounds(0.1, 10)]
 _LIMBS = ((_LEFT_ARM, _SHOULDERS), (_RIGHT_ARM, _SHOULDERS), (_LEFT_LEG, _HIPS), (_RIGHT_LEG, _HIPS))
 
 
 @dataclass(frozen=True)
-class BodyConfig:
+class BodyConfig(Settings):
     """How bodies and motion vary around the mocap actors."""
 
     mirror: bool = True
-    scale: tuple[float, float] = (0.85, 1.2)
-    bone: float = 0.06  # standard deviation of each left/right pair's length
-    hips: tuple[float, float] = (0.9, 1.5)  # mocap hips are narrower than other data sets'
-    shoulders: tuple[float, float] = (0.8, 1.05)
-    speed: tuple[float, float] = (0.75, 1.35)
-    mixed: float = 0.0  # share of windows whose upper body is another clip's
-    limbs: float = 0.0  # share of arms and legs, each for itself, that move as another clip's do
+    scale: _Factors = (0.85, 1.2)
+    bone: Annotated[float, Range(0, 0.4)] = 0.06  # standard deviation of each left/right pair's length
+    hips: _Factors = (0.9, 1.5)  # mocap hips are narrower than other data sets'
+    shoulders: _Factors = (0.8, 1.05)
+    speed: Annotated[tuple[float, float], Bounds(0, 10)] = (0.75, 1.35)
+    mixed: Share = 0.0  # share of windows whose upper body is another clip's
+    limbs: Share = 0.0  # share of arms and legs, each for itself, that move as another clip's do
 
 
 def vary(world: Tensor, config: BodyConfig, generator: torch.Generator | None) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
@@ -16,16 +16,24 @@ import yaml
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.model_config import ModelConfig
 from pstmo_ros.core.normalize import NORMALIZATIONS
+from pstmo_ros.core.ranges import Range, Settings
 from training.batches import BatchConfig
+from training.datasets import dhp, h36m
 from training.mocap import CMU
 
 T = TypeVar("T")
 STAGES = ("pretrain", "finetune")
+# The settings that a data set has for itself, and what they may be.
+_DATASETS: dict[str, dict[str, tuple[str, ...]]] = {
+    "mocap": {},
+    "h36m": {"keypoints": tuple(h36m.KEYPOINTS), "train_split": tuple(h36m.SPLITS), "test_split": tuple(h36m.SPLITS)},
+    "3dhp": {"train_split": dhp.SPLITS, "test_split": dhp.SPLITS},
+}
 _WANTED = {int: "an int", float: "a number", str: "a str", bool: "a bool"}
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """What the two stages share.
 
     dataset: mocap (``data`` is an npz file), h36m or 3dhp (``data`` is the folder of their npz files).
@@ -46,29 +54,31 @@ class RunConfig:
     keypoints: str = "cpn_ft_h36m_dbb"
     train_split: str = "train"
     test_split: str = "test"
-    min_quality: int = 1
+    min_quality: Annotated[int, Range(0, 3)] = 1
     model: ModelConfig = field(default_factory=ModelConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
-    batch: int = 128
-    steps: int = 7000
-    epochs: float = 0.0
+    batch: Annotated[int, Range(2, 1_000_000)] = 128  # of a single window there is no batch norm
+    steps: Annotated[int, Range(1)] = 7000
+    epochs: Annotated[float, Range(0, 1_000_000)] = 0.0
     optimizer: str = "adamw"  # adam, the paper's, or muon; see training.optimizers
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(1e-9, 1)] = 1e-3
     schedule: str = "cosine"
-    decay: float = 0.97
-    warmup: int = 200
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    seed: int = 1
-    validate_every: int = 500
-    validation_windows: int = 2048
-    checkpoint_minutes: float = 3.0
+    decay: Annotated[float, Range(0.01, 1)] = 0.97
+    warmup: Annotated[int, Range(0)] = 200
+    weight_decay: Annotated[float, Range(0, 10)] = 0.01
+    clip_norm: Annotated[float, Range(0)] = 1.0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 1
+    validate_every: Annotated[int, Range(1)] = 500
+    validation_windows: Annotated[int, Range(1, 10_000_000)] = 2048
+    checkpoint_minutes: Annotated[float, Range(0)] = 3.0
     precision: str = "fp32"
     compile: bool = False
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choices = {
+            "dataset": tuple(_DATASETS),
             "optimizer": ("adamw", "adam", "muon"),
             "schedule": ("cosine", "exponential"),
             "precision": ("fp32", "bf16"),
@@ -76,18 +86,23 @@ class RunConfig:
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}")
-        for name in ("batch", "steps", "validate_every", "validation_windows"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name} is {value}; give 1 or more")
         if self.optimizer == "adam" and self.weight_decay not in (0, RunConfig.weight_decay):
             raise ValueError(
                 f"weight_decay is {self.weight_decay}, and optimizer adam takes none; leave it out or give adamw"
             )
         if self.normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization is {self.normalization!r}; {nearest(self.normalization, NORMALIZATIONS)}")
+        for name in ("keypoints", "train_split", "test_split"):
+            value, known = getattr(self, name), _DATASETS[self.dataset].get(name, ())
+            if known and value not in known:
+                raise ValueError(f"{name} is {value!r}; {nearest(value, known)}")
+            if not known and value != getattr(RunConfig, name):
+                raise ValueError(f"{name} is {value!r}, which dataset {self.dataset} does not have; leave it out")
         for name in ("centred", "refine"):
             if getattr(self.model, name) and self.normalization != "rays":
                 raise ValueError(f"model.{name} needs normalization: rays, not {self.normalization}")
+        if self.dataset == "mocap" and self.normalization != "rays":
+            raise ValueError(f"normalization is {self.normalization!r}; mocap's virtual cameras give 'rays'")
         if self.model.gravity and self.dataset != "mocap":
             raise ValueError(f"model.gravity is on, but recordings of {self.dataset} do not say where down is")
         if self.model.gravity != (self.batches.gravity_known > 0):
@@ -132,7 +147,10 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
     return _build(cls, values, "")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file's settings on those of its base; ``above``: the files that it is the base of."""
+    if path.resolve() in above:
+        raise ValueError(f"configuration file {str(path)!r} is its own base; give another, or none")
     if not path.is_file():
         raise ValueError(f"configuration file {str(path)!r} does not exist; see config/training/")
     where = f"configuration file {str(path)!r}"
@@ -142,7 +160,7 @@ def _read(path: Path) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise ValueError(f"{where}: base is {base!r}; give the name of a file beside it")
-    return _merged(_read(path.parent / base), values)
+    return _merged(_read(path.parent / base, (*above, path.resolve())), values)
 
 
 def _yaml(text: str | bytes, where: str) -> Any:
@@ -175,7 +193,10 @@ def _build(cls: type[T], values: Any, prefix: str) -> T:
         if key not in types:
             raise ValueError(f"{prefix}{key} is unknown; {nearest(str(key), tuple(types))}")
         out[key] = _value(types[key], value, f"{prefix}{key}")
-    return cls(**out)
+    try:
+        return cls(**out)
+    except ValueError as e:
+        raise ValueError(f"{prefix}{e}") from None
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:

@@ -6,12 +6,14 @@ B windows, N frames, K keypoints a detector might report (the skeleton's joints 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.ranges import Bounds, Range, Settings, Share
 
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 KEYPOINTS = (*skeleton.JOINTS, "neck", *_FACE)
@@ -26,7 +28,7 @@ _DIFFICULTY = {"wrist": 1.6, "elbow": 1.3, "ankle": 1.4, "knee": 1.2, "hip": 1.2
 
 
 @dataclass(frozen=True)
-class CameraConfig:
+class CameraConfig(Settings):
     """Where virtual cameras stand. Angles in degrees, uniform in +-range or between the two bounds given.
 
     With ``field_of_view_deg`` (of the image's longer side) the image has borders, in landscape or portrait, the root is
@@ -34,46 +36,54 @@ class CameraConfig:
     where the root is. Without, there are no borders, and the root is up to ``off_axis`` from the axis, as a ray.
     """
 
-    distance_m: tuple[float, float] = (1.5, 7.0)
-    pitch_deg: tuple[float, float] = (-35.0, 15.0)  # negative looks down
-    roll_deg: float = 5.0
-    off_axis: tuple[float, float] = (0.55, 0.30)
-    field_of_view_deg: tuple[float, ...] = ()
-    height_m: tuple[float, float] = (0.2, 3.0)
-    anywhere: float = 0.0  # share of cameras that see the person from any height, within ``pitch_deg``
+    distance_m: Annotated[tuple[float, float], Bounds(0.3, 1000)] = (1.5, 7.0)
+    pitch_deg: Annotated[tuple[float, float], Bounds(-90, 90)] = (-35.0, 15.0)  # negative looks down
+    roll_deg: Annotated[float, Range(0, 180)] = 5.0
+    off_axis: Annotated[tuple[float, float], Range(0, 10)] = (0.55, 0.30)
+    field_of_view_deg: Annotated[tuple[float, ...], Bounds(1, 170)] = ()
+    height_m: Annotated[tuple[float, float], Bounds(-100, 100)] = (0.2, 3.0)
+    anywhere: Share = 0.0  # share of cameras that see the person from any height, within ``pitch_deg``
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.field_of_view_deg) not in (0, 2):
-            raise ValueError(f"camera.field_of_view_deg is {list(self.field_of_view_deg)}; give two bounds or []")
+            raise ValueError(f"field_of_view_deg is {list(self.field_of_view_deg)}; give two bounds or []")
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
+class DetectorConfig(Settings):
     """Detector noise as shares of the person's apparent height, and how often joints go missing."""
 
-    bias: float = 0.006  # constant per joint over a window
-    drift: float = 0.006  # correlated over about a third of a second
-    jitter: float = 0.003  # white
-    outlier_rate: float = 0.01
-    outlier: float = 0.05
-    hip_offset_m: float = 0.03  # detectors place hips and shoulders differently from mocap
-    missing_rate: float = 0.25  # windows in which some joints are unseen for a while
-    legs_missing_rate: float = 0.05
+    bias: Share = 0.006  # constant per joint over a window
+    drift: Share = 0.006  # correlated over about a third of a second
+    jitter: Share = 0.003  # white
+    outlier_rate: Share = 0.01
+    outlier: Share = 0.05
+    hip_offset_m: Annotated[float, Range(0, 1)] = 0.03  # detectors place hips and shoulders differently from mocap
+    missing_rate: Share = 0.25  # windows in which some joints are unseen for a while
+    legs_missing_rate: Share = 0.05
     layouts: tuple[str, ...] = ("coco_17", "coco_17", "body_25", "halpe_26", "h36m_17")
-    by_joint: float = 0.0  # 1: wrists and ankles are found less well than faces, as _DIFFICULTY says; 0: all alike
-    level: float = 0.0  # standard deviation of the log of a window's overall noise: detectors, images, people differ
-    offset_m: float = 0.0  # as hip_offset_m, for every keypoint: where a detector's annotators put it
-    burst_rate: float = 0.0  # share of joints that are off for a stretch of the window, by ``burst``
-    burst: float = 0.08
-    swap_rate: float = 0.0  # windows in which left and right of the arms, the legs or both are swapped for a while
-    swap_length: float = 0.25  # the longest such while, as a share of the window
-    head: float = 0.0  # standard deviation of the log of the face's size: heads do not grow with bodies
+    by_joint: Annotated[float, Range(0, 1)] = 0.0  # 1: wrists are found less well than faces, as _DIFFICULTY says
+    level: Annotated[float, Range(0, 1)] = 0.0  # standard deviation of the log of a window's overall noise
+    offset_m: Annotated[float, Range(0, 1)] = 0.0  # as hip_offset_m, for every keypoint: annotators differ
+    burst_rate: Share = 0.0  # share of joints that are off for a stretch of the window, by ``burst``
+    burst: Share = 0.08
+    swap_rate: Share = 0.0  # windows in which left and right of the arms, the legs or both are swapped for a while
+    swap_length: Share = 0.25  # the longest such while, as a share of the window
+    head: Annotated[float, Range(0, 1)] = 0.0  # standard deviation of the log of the face's size
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            layout_matrices(self.layouts)
+        except ValueError as e:
+            raise ValueError(f"layouts is {list(self.layouts)}; {e}") from None
 
 
 def layout_matrices(names: tuple[str, ...]) -> Tensor:
     """For each layout, the (17, K) map from KEYPOINTS to model joints that core.layouts performs on its keypoints."""
     if not names:
-        raise ValueError("detector.layouts is empty; give at least one layout, as [coco_17]")
+        raise ValueError("give at least one layout, as [coco_17]")
     out = []
     for name in names:
         layout = layouts.get(name)

@@ -24,6 +24,7 @@ from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.engines import CHOICES, EngineError, Options, load_engine, model_path
 from pstmo_ros.recording import Recording
+from training import arguments
 from training.datasets.clips import Clip
 from training.datasets.dhp import load_dhp
 from training.datasets.h36m import ACTIONS, KEYPOINTS, load_h36m
@@ -39,6 +40,7 @@ from training.lifting import (
     with_noise,
 )
 from training.mocap import CMU, load_mocap
+from training.outputs import check_folder
 from training.reports import write_report
 from training.scores import Figures, action_family, by, figures, mean_of_groups
 from training.synthesis import NO_NOISE, record_clip
@@ -52,6 +54,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         bundle = bundles.load(model_path(args.model))
+        folder = check_folder("--out", args.out or f"runs/evaluation/{Path(args.model).stem}-{args.data}-{args.split}")
         for look_ahead_s in args.sweep or ():
             bundle.at(look_ahead_s)  # refused now, not after the hours that all else takes
         report, results = evaluate(args, lambda look_ahead_s: _asked(args, bundle, look_ahead_s))
@@ -66,7 +69,6 @@ def main() -> None:
         "split": args.split,
         "seed": args.seed,
     }
-    folder = Path(args.out or f"runs/evaluation/{Path(args.model).stem}-{args.data}-{args.split}")
     print(write_report(folder, source | report, results))
     print(f"written to {folder}/")
 
@@ -206,8 +208,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--as-detected", action="store_true", help="h36m: keypoints in the detector's own order")
     parser.add_argument("--layout", default="coco_17", help="mocap: keypoint order of the virtual detector")
-    parser.add_argument("--views", type=int, default=1, help="mocap: virtual cameras per clip")
-    parser.add_argument("--clips", type=int, help="only the first so many clips")
+    parser.add_argument("--views", type=arguments.count, default=1, help="mocap: virtual cameras per clip")
+    parser.add_argument("--clips", type=arguments.count, help="only the first so many clips")
     parser.add_argument("--engine", default="auto", choices=CHOICES)
     parser.add_argument("--look-ahead", type=float, help="seconds; default 0 for mocap, all a window spans otherwise")
     parser.add_argument("--sweep", type=float, nargs="+", metavar="S", help="also these look-aheads, in seconds")
@@ -218,11 +220,13 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="mocap: batches of windows instead of PoseLifter.step; short gaps are not bridged",
     )
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=arguments.seed, default=1)
     parser.add_argument("--out", help="folder of the report; default runs/evaluation/…")
     args = parser.parse_args()
     if args.data != "mocap" and not args.folder:
         parser.error(f"--data {args.data} needs --folder: where its npz files are")
+    if args.as_detected and args.data != "h36m":
+        parser.error(f"--as-detected is for --data h36m, not {args.data}")
     return args
 
 

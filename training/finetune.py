@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from pstmo_ros.core.bundle import Bundle, load, save_bundle
 from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.core.ranges import Range
 from pstmo_ros.engines import model_path
 from training.batches import Batch
 from training.config import RunConfig, parse_run
@@ -47,8 +48,8 @@ class FinetuneConfig(RunConfig):
     stage: ClassVar[str] = "finetune"
     run: str = "runs/finetune"
     init: str = ""
-    lambda_frames: float = 1.0
-    lambda_std: float = 0.01
+    lambda_frames: Annotated[float, Range(0)] = 1.0
+    lambda_std: Annotated[float, Range(0)] = 0.01
     flip_test: bool = False
     frames_seen: int = 0
 

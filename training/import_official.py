@@ -25,6 +25,7 @@ from pstmo_ros.core.model import STMO
 from pstmo_ros.core.model_config import ModelConfig
 from training.datasets.h36m import load_views
 from training.mpm import MaskedPoseModel, save_stage_one
+from training.outputs import check_file
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -242,6 +243,7 @@ def main() -> None:
     kind.add_argument("--stage-one", action="store_true", help="the checkpoint is of Stage I")
     args = parser.parse_args()
     try:
+        check_file("out", args.out)
         config = ModelConfig(args.frames, args.stride, depth=args.depth)
         if args.stage_one:
             import_stage_one(args.checkpoint, args.out, config)

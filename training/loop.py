@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from training.config import RunConfig
 from training.optimizers import optimizers
+from training.outputs import check_file, check_folder
 from training.sources import DATASETS, Source, steps_per_epoch
 
 _SHOW_EVERY = 20  # steps
@@ -62,18 +63,32 @@ def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def join(config: RunConfig) -> Process:
-    """Take part in the run that torchrun started, or be the only process."""
+    """Take part in the run that torchrun started, or be the only process.
+
+    ValueError where this machine lacks the device, or what the run makes cannot be written.
+    """
+    check_folder("run", config.run)
+    check_file("out", config.out)
     if "LOCAL_RANK" not in os.environ:
-        return Process(0, 1, torch.device(config.device))
+        return Process(0, 1, usable_device(config.device))
     on_gpu = config.device.startswith("cuda")
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device(config.device)
+    device = usable_device(f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else config.device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpu else "gloo")
         atexit.register(dist.destroy_process_group)
     process = Process(dist.get_rank(), dist.get_world_size(), device)
-    if config.batch % process.processes:
-        raise ValueError(f"batch is {config.batch}; give a multiple of the {process.processes} processes")
+    if config.batch % process.processes or config.batch < 2 * process.processes:
+        raise ValueError(f"batch is {config.batch}; give each of the {process.processes} processes as many, 2 or more")
     return process
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; ValueError where torch cannot compute on it."""
+    try:
+        torch.ones(1, device=name).item()
+    except (RuntimeError, AssertionError, ImportError) as e:
+        raise ValueError(f"device is {name!r}, which does not work here: {str(e).partition(chr(10))[0]}") from None
+    return torch.device(name)
 
 
 class Optimisation:
@@ -161,7 +176,6 @@ def optimise(
     that error's name, and the name of what ``validate`` gives, by protocol.
     """
     run = Path(config.run)
-    run.mkdir(parents=True, exist_ok=True)
     state = Optimisation(config, objective, steps_per_epoch(source, config.batch))
     if resume:
         state.restore(run / CHECKPOINT)

@@ -13,6 +13,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.recording import save_recording
 from training.mocap import CMU, load_mocap
+from training.outputs import check_file
 from training.synthesis import place_camera, synthesize
 
 CLIPS = ("cmu/06_13", "cmu/135_06")  # basketball, karate
@@ -25,6 +26,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", help="recording to write (.npz)")
     args = parser.parse_args()
+    try:
+        check_file("out", args.out)
+    except ValueError as e:
+        raise SystemExit(f"make_sample: {e}") from None
     mocap = load_mocap(CMU, "test")
     clips = [mocap.clip(mocap.names.index(name))[: round(SECONDS * mocap.rate_hz)].clone() for name in CLIPS]
     for side, clip in zip((-0.5, 0.5), clips, strict=True):

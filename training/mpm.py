@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from pstmo_ros.core.centring import Centring
 from pstmo_ros.core.encoder import EncoderLayer
 from pstmo_ros.core.model import SEMS, STMO, TEM, PoseHead
 from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.core.ranges import Range, Settings
 
 FORMAT_VERSION = 1
 _KEY = "pstmo_stage_one"
@@ -32,20 +33,14 @@ ENCODER_SETTINGS = ("frames", "dim", "depth", "heads", "centred", "sem", "sem_bl
 
 
 @dataclass(frozen=True)
-class MaskingConfig:
+class MaskingConfig(Settings):
     """What is hidden (paper eqs. 2, 4, 5): a share of the frames (q_T), and joints of each frame left (m_S).
 
     temporal alone, spatial alone and both are the paper's three strategies; the defaults are the best of Fig. 5.
     """
 
-    temporal: float = 0.8
-    spatial: int = 2
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temporal < 1:
-            raise ValueError(f"masking.temporal is {self.temporal}; give a share of the frames, at least 0 and below 1")
-        if not 0 <= self.spatial < skeleton.J:
-            raise ValueError(f"masking.spatial is {self.spatial}; give a number of joints from 0 to {skeleton.J - 1}")
+    temporal: Annotated[float, Range(0, 0.99)] = 0.8
+    spatial: Annotated[int, Range(0, skeleton.J - 1)] = 2
 
 
 class Masks(NamedTuple):
@@ -79,6 +74,9 @@ class MaskedPoseModel(nn.Module):
                 "model.gravity is true; Stage I recovers joints alone: set model.gravity=false and "
                 "batches.gravity_known=0 here, and leave it to Stage II"
             )
+        if config.dim % (2 * config.heads):
+            need = 2 * config.heads
+            raise ValueError(f"model.dim is {config.dim}; Stage I's decoder has half, so give a multiple of {need}")
         self.config, self.decoder_depth = config, decoder_depth or max(config.depth - 1, 1)
         width = config.dim // 2
         self.missing_joint = nn.Parameter(torch.zeros(2))  # e_S

@@ -35,8 +35,9 @@ from pstmo_ros.engines import EngineError, model_path
 from pstmo_ros.engines.engine import Options
 from pstmo_ros.formats import Source, read
 from pstmo_ros.recording import Recording
-from training import accuracy
+from training import accuracy, arguments
 from training.detector import HEIGHT_M
+from training.outputs import check_file
 from training.triangulation import misses, triangulate, triangulate_robustly
 from training.views import View, read_calibration
 
@@ -229,13 +230,23 @@ def main() -> None:
     parser.add_argument("calibration", help="Qualisys' .qca.txt, or a .toml as Pose2Sim and anipose write it")
     parser.add_argument("recordings", nargs="+", help="one for each camera, in the calibration's order")
     parser.add_argument("--models", nargs="+", default=["realtime"], help="model files, or names of bundled ones")
-    parser.add_argument("--rate", type=float, default=0.0, metavar="HZ", help="frames per second, for JSON")
+    parser.add_argument(
+        "--rate", type=arguments.number(float, 0), default=0.0, metavar="HZ", help="frames per second, for JSON"
+    )
     parser.add_argument("--layout", default="", help="keypoint order, where the files leave it open")
     parser.add_argument("--up", choices=tuple(_UPS), default="", help="the world's axis that points up, if one does")
-    parser.add_argument("--unit", type=float, default=1.0, metavar="METRES", help="of a .toml's translations")
+    parser.add_argument(
+        "--unit",
+        type=arguments.number(float, 1e-6, 1000),
+        default=1.0,
+        metavar="METRES",
+        help="of a .toml's translations",
+    )
     parser.add_argument("--out", help="also write the page to this file")
     args = parser.parse_args()
     try:
+        if args.out:
+            check_file("--out", args.out)
         views = read_calibration(args.calibration, args.unit)
         sizes = [(v.camera.width, v.camera.height) for v in views]
         sources = [Source(rate_hz=args.rate, size_px=size, layout=args.layout) for size in sizes]

@@ -26,6 +26,7 @@ from training.datasets.clips import DataError
 from training.motion.checks import UNITS_M
 from training.motion.rigs import load_rig, rig_names
 from training.motion.takes import RATE_HZ, SUFFIXES, Options, Take, read_takes
+from training.outputs import check_file
 
 FIELDS = (
     *("positions", "clip_start", "clip_len", "clip_name", "subject", "source", "split", "quality", "fps_native"),
@@ -39,6 +40,7 @@ def main() -> None:
     if Path(args.out).suffix != ".npz":
         raise SystemExit(f"prepare: --out is {args.out!r}; give a name that ends in .npz")
     try:
+        check_file("--out", args.out)
         rigs = [load_rig(args.rig)] if args.rig else [load_rig(name) for name in rig_names()]
         options = Options(rigs, _unit_m(args.unit), args.up, _rate_hz(args.rate), args.subject)
         paths = find_files(args.inputs)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
+from pstmo_ros.core.ranges import Range
 from training.batches import Batch
 from training.config import RunConfig, parse_run
 from training.loop import Objective, join, optimise, provenance
@@ -30,7 +31,7 @@ class PretrainConfig(RunConfig):
     out: str = "runs/stage_one.safetensors"
     run: str = "runs/pretrain"
     masking: MaskingConfig = field(default_factory=MaskingConfig)
-    decoder_depth: int = 0
+    decoder_depth: Annotated[int, Range(0, 100)] = 0
 
 
 class StageOne(Objective):

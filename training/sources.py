@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 
-from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.window import WindowSpec
 from training.batches import Batch, WindowSampler
 from training.bodies import BodyConfig
@@ -46,15 +45,11 @@ class Data:
 
 
 def open_data(config: RunConfig, spec: WindowSpec, device: torch.device) -> Data:
-    """Load a run's data into the device's memory. ValueError for a data set or a file that is not there."""
-    if config.dataset not in DATASETS:
-        raise ValueError(f"dataset is {config.dataset!r}; {nearest(config.dataset, tuple(DATASETS))}")
+    """Load a run's data into the device's memory. ValueError for a file that is not there."""
     return _mocap(config, spec, device) if config.dataset == "mocap" else _recorded(config, spec, device)
 
 
 def _mocap(config: RunConfig, spec: WindowSpec, device: torch.device) -> Data:
-    if config.normalization != "rays":
-        raise ValueError(f"normalization is {config.normalization!r}; mocap's virtual cameras give 'rays'")
     train, val = (load_mocap(config.data, s, config.min_quality).to(device) for s in ("train", "val"))
     # Validation: the bodies as recorded, the same cameras and detector.
     protocols = {"zero_look_ahead": 1.0, "any_look_ahead": 0.0} if config.batches.held else {"whole_windows": 0.0}

@@ -43,6 +43,8 @@ def read_calibration(path: str | Path, unit_m: float = 1.0) -> list[View]:
         raise ValueError(f"calibration {path} is no XML ({e}); give Qualisys' .qca.txt or a .toml") from None
     except KeyError as e:
         raise ValueError(f"calibration {path}: a camera has no {e}") from None
+    except (TypeError, IndexError, OverflowError) as e:
+        raise ValueError(f"calibration {path}: a camera's numbers are of another form ({e})") from None
     if len(views) < 2:
         raise ValueError(f"calibration {path} has {len(views)} cameras; give 2 or more")
     return views

@@ -6,10 +6,12 @@ B windows, N frames of the model's time grid, oldest first; K keypoints, J = 17 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from pstmo_ros.core.ranges import Range, Settings, Share
 from pstmo_ros.core.window import WindowSpec
 from training.detector import KEYPOINTS
 
@@ -25,7 +27,7 @@ _LOWER = tuple(
 
 
 @dataclass(frozen=True)
-class VisibilityConfig:
+class VisibilityConfig(Settings):
     """Shares of windows, all independent of each other, in which something is not seen.
 
     keypoints: some keypoints for a while. limb: an arm or a leg, or its end, for a while. throughout: the share of
@@ -35,16 +37,16 @@ class VisibilityConfig:
     max_gap_s: longer gaps of a joint are not bridged, as pstmo_ros.core.tracks.TrackConfig has it.
     """
 
-    keypoints: float = 0.4
-    limb: float = 0.15
-    throughout: float = 0.0
-    lower: float = 0.12
-    low_rate: float = 0.4
-    slowest_hz: float = 8.0
-    drops: float = 0.3
-    worst_drop: float = 0.4
-    short: float = 0.1
-    max_gap_s: float = 0.3
+    keypoints: Share = 0.4
+    limb: Share = 0.15
+    throughout: Share = 0.0
+    lower: Share = 0.12
+    low_rate: Share = 0.4
+    slowest_hz: Annotated[float, Range(0.1, 1000)] = 8.0
+    drops: Share = 0.3
+    worst_drop: Share = 0.4
+    short: Share = 0.1
+    max_gap_s: Annotated[float, Range(0, 10)] = 0.3
 
 
 class Visibility:

@@ -5,28 +5,31 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.layouts import nearest
+from pstmo_ros.core.ranges import Range, Settings
 from pstmo_ros.core.window import WindowSpec
 
 SEM_KINDS = ("mlp", "fc", "transformer")  # Table 4's
+_MOST_LEVELS = 8  # 6561 frames: attention over more is beyond any memory
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """What fixes the architecture. Defaults are P-STMO-S at N = 27; P-STMO has depth 4 (paper A.2)."""
 
     frames: int = 27
-    stride: int = 3
-    rate_hz: float = 50.0
-    depth: int = 3
-    dim: int = 256
-    heads: int = 8
-    dropout: float = 0.1
+    stride: Annotated[int, Range(1, 1000)] = 3
+    rate_hz: Annotated[float, Range(0.1, 1000)] = 50.0
+    depth: Annotated[int, Range(1, 100)] = 3
+    dim: Annotated[int, Range(1, 8192)] = 256
+    heads: Annotated[int, Range(1, 1024)] = 8
+    dropout: Annotated[float, Range(0, 0.99)] = 0.1
     centred: bool = False  # ours: look straight at the person, at one size (core.centring); needs rays as input
     sem: str = "mlp"  # one of SEM_KINDS; the others are Table 4's
-    sem_blocks: int = 1  # residual sub-blocks of the MLP (L in Table 4)
+    sem_blocks: Annotated[int, Range(1, 100)] = 1  # residual sub-blocks of the MLP (L in Table 4)
     tem: bool = True  # without: Table 3
     mofa: bool = True  # without: the head reads the target frame's token (Tables 3 and 4)
     refine: bool = False  # the refining module of Table 1 (*), see core.refine
@@ -39,17 +42,14 @@ class ModelConfig:
     gravity: bool = False  # ours: the input's last point says where down is (core.gravity)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         levels = round(math.log(max(self.frames, 1), 3))
-        if levels < 1 or 3**levels != self.frames:
+        if not 1 <= levels <= _MOST_LEVELS or 3**levels != self.frames:
             raise ValueError(f"frames is {self.frames}; give a power of 3 (27, 81, 243), by which MOFA strides")
-        if self.stride < 1 or not self.rate_hz > 0:
-            raise ValueError(f"stride is {self.stride} and rate_hz {self.rate_hz}; give positive numbers")
         if self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+            raise ValueError(f"dim is {self.dim}, not a multiple of heads, {self.heads}; change one of them")
         if self.sem not in SEM_KINDS:
             raise ValueError(f"sem is {self.sem!r}; {nearest(self.sem, SEM_KINDS)}")
-        if self.sem_blocks < 1:
-            raise ValueError(f"sem_blocks is {self.sem_blocks}; give 1 or more")
         if self.sem == "transformer" and self.dim % (skeleton.J * self.heads):
             need = skeleton.J * self.heads
             raise ValueError(f"dim is {self.dim}; sem: transformer gives each joint dim / 17, so a multiple of {need}")

@@ -5,9 +5,23 @@ import pytest
 from pstmo_ros.core.model_config import ModelConfig
 
 
-@pytest.mark.parametrize("settings", [{"rate_hz": 0.0}, {"rate_hz": float("nan")}, {"stride": 0}])
-def test_a_grid_without_steps_is_refused(settings):
-    with pytest.raises(ValueError, match="give positive numbers"):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate_hz": 0.0}, "rate_hz is 0.0; give 0.1 to 1000"),
+        ({"rate_hz": float("nan")}, "rate_hz is nan"),
+        ({"stride": 0}, "stride is 0; give 1 to 1000"),
+        ({"depth": 0}, "depth is 0; give 1 to 100"),
+        ({"dim": 0}, "dim is 0"),
+        ({"dim": -256}, "dim is -256"),
+        ({"heads": 0}, "heads is 0"),
+        ({"heads": 3}, "dim is 256, not a multiple of heads, 3; change one"),
+        ({"dropout": 1.0}, "dropout is 1.0; give 0 to 0.99"),
+        ({"frames": 3**15}, "frames is 14348907; .*power of 3"),
+    ],
+)
+def test_settings_that_no_model_can_have_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
         ModelConfig(**settings)
 
 

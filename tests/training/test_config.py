@@ -75,6 +75,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("name: [x\n")
     with pytest.raises(ValueError, match=r"broken\.yaml' is not YAML"):
         load_config(Outer, tmp_path / "broken.yaml")
+    (tmp_path / "a.yaml").write_text("base: b.yaml")
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    with pytest.raises(ValueError, match=r"a\.yaml' is its own base"):
+        load_config(Outer, tmp_path / "a.yaml")
 
 
 @pytest.mark.parametrize(

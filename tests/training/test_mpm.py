@@ -63,7 +63,7 @@ def test_every_window_and_every_frame_has_its_own_mask_and_every_joint_its_turn(
 
 @pytest.mark.parametrize("values", [{"temporal": 1.0}, {"temporal": -0.1}, {"spatial": 17}, {"spatial": -1}])
 def test_masks_that_leave_nothing_are_refused(values):
-    with pytest.raises(ValueError, match=f"masking.{next(iter(values))}"):
+    with pytest.raises(ValueError, match=f"{next(iter(values))} is"):
         MaskingConfig(**values)
 
 

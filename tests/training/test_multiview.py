@@ -73,19 +73,23 @@ def _as_toml(views, unit_m=1.0):
         c = v.camera
         matrix = [[c.fx, 0.0, c.cx], [0.0, c.fy, c.cy], [0.0, 0.0, 1.0]]
         rotation = Rotation.from_matrix(v.rotation).as_rotvec().tolist()
+        fisheye = str(c.lens == "equidistant").lower()
         parts.append(
             f'[{v.name}]\nname = "{v.name}"\nsize = [{float(c.width)}, {float(c.height)}]\nmatrix = {matrix}\n'
             f"distortions = {list(c.distortion[:4])}\nrotation = {rotation}\n"
-            f"translation = {(v.translation_m / unit_m).tolist()}\nfisheye = false\n"
+            f"translation = {(v.translation_m / unit_m).tolist()}\nfisheye = {fisheye}\n"
         )
     return "\n".join(parts) + "\n[metadata]\nadjusted = false\nerror = 0.0\n"
 
 
-@pytest.mark.parametrize("form", ["qca", "toml", "toml in mm"])
+@pytest.mark.parametrize("form", ["qca", "toml", "toml in mm", "toml of fisheyes"])
 def test_calibrations_are_read_as_they_were_written(tmp_path, form):
     if form.startswith("toml"):
         pytest.importorskip("tomllib", reason="Python 3.10 has no TOML reader")
     views = _views()
+    if form == "toml of fisheyes":
+        lens = {"lens": "equidistant", "distortion": (0.1, -0.02, 0.003, 0.0)}
+        views = [dataclasses.replace(v, camera=dataclasses.replace(v.camera, **lens)) for v in views]
     unit = 0.001 if form == "toml in mm" else 1.0
     path = tmp_path / ("Calib.qca.txt" if form == "qca" else "Calib.toml")
     path.write_text(_as_qca(views) if form == "qca" else _as_toml(views, unit))
@@ -94,6 +98,7 @@ def test_calibrations_are_read_as_they_were_written(tmp_path, form):
         np.testing.assert_allclose(
             dataclasses.astuple(read.camera)[:6], dataclasses.astuple(view.camera)[:6], rtol=1e-9
         )
+        assert read.camera.lens == view.camera.lens
         np.testing.assert_allclose(read.camera.distortion, view.camera.distortion, rtol=1e-9)
         np.testing.assert_allclose(read.rotation, view.rotation, atol=1e-9)
         np.testing.assert_allclose(read.translation_m, view.translation_m, atol=1e-6)

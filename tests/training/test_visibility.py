@@ -1,5 +1,7 @@
 """Training sees what the node's history makes of a detector that misses joints, frames and people."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,41 @@ def test_what_is_hidden_throughout_is_hidden_in_every_frame():
     assert (for_a_while.any(1) != for_a_while.all(1)).any()
 
 
+@pytest.mark.parametrize(
+    ("share", "groups"),
+    [
+        ("limb", ["elbow wrist", "wrist", "knee ankle", "ankle"]),
+        ("lower", ["knee ankle", "ankle", "hip knee ankle pelvis"]),
+    ],
+)
+def test_what_is_hidden_together_hangs_together(share, groups):
+    keypoints, _, _ = _drawn(dataclasses.replace(NOTHING, **{share: 1.0}))
+    hidden = {frozenset(KEYPOINTS[k] for k in (~window).any(0).nonzero().flatten()) for window in keypoints}
+    sides = ("left", "right") if share == "limb" else (("left", "right"),)
+    expected = {
+        frozenset(n for n in KEYPOINTS if n.endswith(tuple(g.split())) and (n == "pelvis" or n.startswith(side)))
+        for g in groups
+        for side in sides
+    }
+    assert hidden - {frozenset()} == expected  # a while may be over before the window begins
+    passing = (~keypoints).any(1) & keypoints.any(1)
+    back = passing & keypoints[:, 0] & keypoints[:, -1]
+    assert back.any() == passing.any() == (share == "limb"), "limbs are hidden for a while, by a table throughout"
+
+
+def test_frames_are_lost_one_by_one_up_to_the_worst_share():
+    _, frames, _ = _drawn(dataclasses.replace(NOTHING, drops=0.5, worst_drop=0.4))
+    lost = (~frames[:, :-1]).float().mean(1)
+    assert 0.4 < (lost == 0).float().mean() < 0.6
+    assert lost.mean().item() == pytest.approx(0.5 * 0.2, abs=0.02)
+    assert lost.max() < 0.75
+
+
+def test_people_come_into_view_at_any_time():
+    _, _, first = _drawn(dataclasses.replace(NOTHING, short=1.0))
+    assert first.unique().tolist() == list(range(SPEC.frames))
+
+
 def test_shares_of_windows_are_as_asked():
     keypoints, frames, first = _drawn(
         VisibilityConfig(keypoints=0, limb=0, lower=0.3, low_rate=0.5, drops=0, short=0.25)
@@ -65,6 +102,8 @@ def test_shares_of_windows_are_as_asked():
     assert keypoints[:, :, wrist].all()
     assert frames[:, -1].all(), "the newest frame is what a pose is asked for"
     assert (first > 0).float().mean() == pytest.approx(0.25, abs=0.05)
-    gaps = torch.stack([f.nonzero().diff(dim=0).max() for f in frames])
+    seen = [f.nonzero().diff(dim=0) for f in frames]
+    assert all((gap == gap[0]).all() for gap in seen), "evenly spaced, up to the newest"
+    gaps = torch.stack([gap.max() for gap in seen])
     assert gaps.max() == 2, "8 Hz is every other instant of this grid, in a share of the windows"
     assert (gaps == 2).float().mean() == pytest.approx(0.25, abs=0.05)

@@ -21,6 +21,7 @@ JOINTS = (
     *("pelvis", "spine", "neck_nose"),
 )
 _ORDER = [JOINTS.index(name) for name in skeleton.JOINTS]
+SPLITS = ("train", "test")
 _SIZE_PX, _OUTDOOR_SIZE_PX, _OUTDOOR = (2048, 2048), (1920, 1080), ("TS5", "TS6")
 _HOW = (
     "MPI-INF-3DHP is licensed: request it at https://vcai.mpi-inf.mpg.de/3dhp-dataset/, then make data_train_3dhp.npz "
@@ -34,8 +35,8 @@ def load_dhp(folder: str | Path, split: str) -> list[Clip]:
     A test sequence is cut where its frames are not valid: each run of valid frames is a clip, so no window looks
     at or across a frame without a valid annotation.
     """
-    if split not in ("train", "test"):
-        raise DataError(f"MPI-INF-3DHP split {split!r} is unknown; known: train, test")
+    if split not in SPLITS:
+        raise DataError(f"MPI-INF-3DHP split {split!r} is unknown; known: {', '.join(SPLITS)}")
     path = check_file(Path(folder) / f"data_{split}_3dhp.npz", "MPI-INF-3DHP", _HOW)
     try:
         data = load_dictionary(path, "data")

@@ -31,6 +31,7 @@ from pstmo_ros.core.window import WindowSpec
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.lift import lift
 from pstmo_ros.recording import Recording, load_recording
+from training import arguments
 from training.detector import DetectorConfig
 from training.figures.attention import draw_maps, stage_one_maps, stage_two_maps
 from training.figures.curves import draw_masking, load_trials
@@ -38,6 +39,7 @@ from training.figures.skeletons import draw_recovery, draw_strips
 from training.lifting import recording_clip
 from training.mocap import CMU, load_mocap
 from training.mpm import MaskedPoseModel, MaskingConfig, Masks, draw_masks, load_stage_one
+from training.outputs import check_folder
 from training.recorded import RecordedWindows
 from training.synthesis import NO_NOISE, record_clip
 
@@ -47,11 +49,10 @@ CLIP = "cmu/06_13"  # basketball
 def main() -> None:
     args = _arguments()
     try:
+        folder = check_folder("--out", args.out)
         figures = args.draw(args)
     except (ValueError, EngineError) as e:
         raise SystemExit(f"figures: {e}") from None
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         path = folder / f"{name}.png"
         figure.savefig(path, dpi=150)
@@ -157,20 +158,20 @@ def _arguments() -> argparse.Namespace:
 
     def clip(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
         made.add_argument("--clip", default=CLIP, help=f"clip of the open set's test split; default {CLIP}")
-        made.add_argument("--seed", type=int, default=1)
+        made.add_argument("--seed", type=arguments.seed, default=1)
         return made
 
     for name, draw in (("attention", attention), ("attention-stage-one", attention_stage_one), ("recovery", recovery)):
         made = clip(command(name, draw))
         made.add_argument("model", help="a model file" if draw is attention else "a Stage I checkpoint")
-        made.add_argument("--windows", type=int, default=16, help="windows of the clip, evenly spaced")
-        made.add_argument("--moments", type=int, default=9, help="recovery: frames shown")
+        made.add_argument("--windows", type=arguments.count, default=16, help="windows of the clip, evenly spaced")
+        made.add_argument("--moments", type=arguments.count, default=9, help="recovery: frames shown")
     made = clip(command("strips", strips))
     made.add_argument("models", nargs="+", metavar="MODEL", help="model files or bundled models' names")
     made.add_argument("--recording", help="2D keypoints of your own (.npz, see pstmo_ros.recording)")
     made.add_argument("--person", type=int, default=0, help="which person of the recording")
     made.add_argument("--look-ahead", type=float, default=0.0, metavar="SECONDS")
-    made.add_argument("--moments", type=int, default=6)
+    made.add_argument("--moments", type=arguments.count, default=6)
     command("masking", masking).add_argument("results", nargs="+", metavar="result.json")
     return parser.parse_args()
 
