@@ -38,8 +38,11 @@ VIDEO_FPS = 10.0
 
 
 def lift(recording: Recording, lifter: PoseLifter, progress: bool = False) -> Lifted:
-    """Every pose of a recording, at the frames' own stamps whatever the look-ahead."""
-    at: dict[int, list[Pose3D]] = {int(s): [] for s in recording.stamps_ns}
+    """Every pose of a recording, at the frames' own stamps whatever the look-ahead.
+
+    Frames of one stamp, as of detectors that send a message per person, are one frame then.
+    """
+    at: dict[int, list[Pose3D]] = {s: [] for s in np.unique(recording.stamps_ns).tolist()}
     for pose in _poses(recording, lifter, progress):
         at[pose.stamp_ns].append(pose)
     rows = list(at.values())
@@ -110,14 +113,16 @@ def _video(path: Path, recording: Recording, lifted: Lifted) -> None:
     from pstmo_ros.render import ScenePicture, write_video
 
     poses, layout = lifted.shown_m, layouts.get(recording.layout)
-    seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
+    if not np.isfinite(poses).any():
+        raise ValueError(f"{path}: nobody was lifted, so there is nothing to film")
+    seconds = (lifted.stamps_ns - lifted.stamps_ns[0]) / 1e9
     shown = np.searchsorted(seconds, np.arange(0, seconds[-1] + 1e-6, 1 / VIDEO_FPS))
     picture = ScenePicture(recording.size_px, poses.reshape(-1, 3), path.stem)
     nobody = np.full_like(poses[0], np.nan)
 
     def images() -> Iterator[npt.NDArray[np.uint8]]:
         for t in tqdm(shown, desc="filming", unit="frame"):
-            sent = recording.keypoints[t]
+            sent = np.concatenate(recording.keypoints[recording.stamps_ns == lifted.stamps_ns[t]])
             keypoints, _ = layouts.to_model_joints(layout, sent[..., :2], sent[..., 2])
             yield picture.draw(keypoints, poses[t], nobody, f"t = {seconds[t]:.1f} s")
 

@@ -21,7 +21,7 @@ from pstmo_ros.formats.bag_tf import Links, message
 from pstmo_ros.formats.bvh import write_bvh
 from pstmo_ros.formats.rosbag import bag_header, write_bag
 from pstmo_ros.lift import lift, writer
-from pstmo_ros.recording import save_recording
+from pstmo_ros.recording import from_frames, save_recording
 from tests.conftest import record, walker
 from tests.core.test_steady import drive
 from training.motion.bvh import read_bvh
@@ -187,3 +187,27 @@ def test_lift_films_a_recording(tmp_path, bundle, recording):
 def test_an_ending_that_is_not_known_is_named():
     with pytest.raises(ValueError, match=r"'\.bhv' is unknown; did you mean '\.bvh'"):
         writer("a.bhv")
+
+
+def test_frames_of_one_stamp_are_one_frame_of_poses(tmp_path, bundle, recording, lifted):
+    """As of detectors that send a message per person."""
+    frames = [
+        dataclasses.replace(
+            f, keypoints_px=f.keypoints_px[[p]], scores=f.scores[[p]], person_ids=f.person_ids[p : p + 1]
+        )
+        for f in recording.frames()
+        for p in (0, 1)
+    ]
+    split = from_frames(frames, recording.camera)
+    ours = lift(split, PoseLifter(bundle, load_engine(bundle, "torch")))
+    np.testing.assert_allclose(ours.poses_m, lifted.poses_m, atol=1e-5)
+    writer("bag")(tmp_path / "bag", split, ours)
+    assert [m.height for m in _skeletons(tmp_path / "bag")] == [2] * len(recording.stamps_ns)
+    writer("a.mp4")(tmp_path / "a.mp4", split, ours)
+
+
+def test_a_recording_of_nobody_is_not_filmed(tmp_path, bundle, recording):
+    recording.keypoints[..., 2] = 0
+    nobody = lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
+    with pytest.raises(ValueError, match="nobody was lifted, so there is nothing to film"):
+        writer("a.mp4")(tmp_path / "a.mp4", recording, nobody)

@@ -55,6 +55,13 @@ class Form:
         for name in _PATHS:
             if not isinstance(path := getattr(self, name), str):
                 raise ValueError(f"form field {name} is {path!r}; give a path, field names joined by dots")
+        if type(self.first) is not int or type(self.normalized) is not bool:
+            raise ValueError(
+                f"form fields first and normalized are {self.first!r} and {self.normalized!r}; "
+                "give an integer, and true or false"
+            )
+        if not (self.x and self.y):
+            raise ValueError(f"form fields x and y are {self.x!r} and {self.y!r}; give a path each")
         if not self.joints or not isinstance(self.joints, (str, list, tuple, Mapping)):
             raise ValueError(f"form field joints is {self.joints!r}; give a layout's name, a list or a mapping")
         if not self.points and not isinstance(self.joints, Mapping):

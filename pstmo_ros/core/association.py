@@ -25,6 +25,11 @@ _SWINGS = {"knee": 0.2, "ankle": 0.1, "elbow": 0.2, "wrist": 0.1}
 _PARTS = [name.split("_", 1)[-1] if j in skeleton.LIMBS else name for j, name in enumerate(skeleton.JOINTS)]
 _SIGMA = np.array([({**_COCO_SIGMA, **_OTHER_SIGMA})[part] for part in _PARTS])
 _RIGID = np.array([_SWINGS.get(part, 1.0) for part in _PARTS])
+# How high each joint of somebody who stands is, as a share of the height that the highest has above the lowest.
+_HEIGHTS = {"ankle": 0.0, "knee": 0.25, "hip": 0.52, "wrist": 0.5, "elbow": 0.65, "shoulder": 0.82}
+_OTHER_HEIGHTS = {"pelvis": 0.52, "spine": 0.67, "thorax": 0.82, "neck_nose": 0.9, "head_top": 1.0}
+_HEIGHT = np.array([({**_HEIGHTS, **_OTHER_HEIGHTS})[part] for part in _PARTS])
+_LEAST_SHARE = 0.2  # of the height that whatever shows is taken to be: shoulders, or a head
 _AREA_SHARE = 0.6  # square root of a standing person's area, as a share of their height
 _TOLERANCE = 2 * _SIGMA * _AREA_SHARE
 
@@ -62,7 +67,7 @@ class Motion:
     """
 
     def __init__(self, stamp_ns: int, joints_px: Floats) -> None:
-        size, place = float(extent(joints_px)), np.nanmean(joints_px.astype(np.float64), 0)
+        size, place = _body_size(joints_px), np.nanmean(joints_px.astype(np.float64), 0)
         zero = np.zeros(3)
         self.stamp_ns = stamp_ns
         self.state = np.stack([np.append(place, np.log(size)), zero, _MEASURED, zero, _FIRST_SPEED])
@@ -76,8 +81,13 @@ class Motion:
     def turn(self, move: Move) -> None:
         """Go on in another image."""
         joints, place = move(self.predict(self.stamp_ns)), move(self.state[0, :2])
-        if np.isfinite(place).all():
-            self.state[0, :2], self.shape = place, as_complex(joints - place) / np.exp(self.state[0, 2])
+        shape = as_complex(joints - place) / np.exp(self.state[0, 2])
+        seen = ~np.isnan(shape)
+        if seen.any():
+            larger = np.divide(*(max(abs(s[seen]).sum(), 1e-6) for s in (shape, self.shape)))
+            self.state[0] = *place, self.state[0, 2] + np.log(larger)
+            self.state[1, :2] *= larger
+            self.shape = shape / larger
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +180,12 @@ def extent(joints_px: Floats) -> Floats:
     seen = np.isfinite(joints_px)
     spans = np.where(seen, joints_px, -np.inf).max(-2) - np.where(seen, joints_px, np.inf).min(-2)
     return np.maximum(spans.max(-1), 1.0)
+
+
+def _body_size(joints_px: Floats) -> float:
+    """How tall somebody of whom these joints (17, 2) show would be in the image if they stood there as a whole, px."""
+    shown = _HEIGHT[np.isfinite(joints_px[:, 0])]
+    return float(extent(joints_px)) / max(np.ptp(shown), _LEAST_SHARE)
 
 
 def _predicted(motions: Sequence[Motion], stamp_ns: int) -> Floats:

@@ -55,7 +55,7 @@ class Camera:
         k = np.asarray(matrix, float)
         if k.shape != (3, 3):
             raise ValueError(f"camera_matrix has shape {k.shape}; give (3, 3)")
-        given = [] if distortion is None else [float(d) for d in distortion]
+        given = [] if distortion is None else np.ravel(distortion).astype(float).tolist()  # OpenCV's is (1, D)
         if lens == "plumb_bob" and len(given) == 8 and any(given[5:]):
             lens = "rational_polynomial"  # what eight coefficients mean, whatever the driver calls them
         needed = LENSES.get(lens, len(given))

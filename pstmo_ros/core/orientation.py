@@ -118,7 +118,7 @@ def _hinge(thigh: Floats, shank: Floats) -> Floats:
 def _upright(up: Floats, left: Floats) -> Floats:
     """Frames whose z is ``up`` and whose y is as near to ``left`` as it can be, (P, 3) -> (P, 3, 3)."""
     z = _unit(up, _Z)
-    x = _unit(np.cross(left, z), _X)
+    x = _unit(np.cross(left, z), _unit(np.cross(_Y, z), _X))
     return np.stack([x, np.cross(z, x), z], -1)
 
 

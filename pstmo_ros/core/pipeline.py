@@ -82,7 +82,7 @@ class PoseLifter:
         return self.lift(self._windows(self.tracks.flush(), size_px), camera)
 
     def observe(self, frame: Frame2D, camera: Camera | None = None) -> Windows:
-        """Take a frame in; returns what is now due, ready to be lifted. camera: for frames that say how it stands."""
+        """Take a frame in; returns what is now due, ready to be lifted. camera: what took it, given to ``lift`` too."""
         return self._windows(self.tracks.observe(frame, camera), frame.size_px)
 
     def lift(self, windows: Windows, camera: Camera | None = None) -> list[Pose3D]:
@@ -98,6 +98,8 @@ class PoseLifter:
         poses, std = out[..., :3], out[..., 3] if out.shape[-1] > 3 else [None] * len(due)
         poses = poses - poses[:, skeleton.ROOT, None]
         roots = self._place(poses, due, camera)
+        for d in due:
+            d.track.filter_in(view is not None and d.stand is not None, self.tracks.smoothing)
         return [_finish(*each, view) for each in zip(due, poses, roots, std, strict=True)]
 
     def _windows(self, due: list[Due], size_px: tuple[int, int]) -> Windows:

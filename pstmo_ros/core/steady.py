@@ -18,6 +18,7 @@ from pstmo_ros.core.types import Floats, Frame2D, Move, Stand
 OLDEST_S = 0.2  # how far away in time what is known of a camera's stand may be
 _AHEAD = 0.1  # cosine of the angle to the optical axis; beyond, nothing has a place in an image
 _FAR = math.radians(15)  # a camera that has turned so far from the view needs another, that people stay in front of
+_SAME = np.eye(3)  # a rotation beside which another camera has not turned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,23 +51,29 @@ class View:
 
 
 class Steadier:
-    """Lets a camera that turns have one view for as long as it does not turn too far."""
+    """Lets a camera that turns have one view for as long as it does not turn too far; without one, images are those of
+    the newest intrinsics."""
 
     def __init__(self) -> None:
-        self.view: View | None = None  # None while nobody knows how the camera stands
+        self.view: View | None = None  # None while nobody knows how the camera stands, or what it is
         self._stand: Stand | None = None
+        self._camera: Camera | None = None  # of the newest frame
 
     def take(self, frame: Frame2D, camera: Camera | None) -> tuple[Frame2D, Move | None]:
-        """A frame as the view shows it, with the stand that counts for it; and, if the view is another one from now on,
-        where the pixels of what came before are in it."""
+        """A frame as the view shows it, with the stand that counts for it; and, if the view, or without one the camera,
+        is another one from now on, where the pixels of what came before are in its image."""
         stand = frame.stand or self._stand
+        was, self._camera = self._camera, camera
         if stand is None or camera is None:
-            return frame, None
+            self.view = None
+            if camera is was or camera is None or was is None or camera == dataclasses.replace(was, down=camera.down):
+                return frame, None
+            return frame, partial(View(camera, _SAME).shows, camera=was, rotation=_SAME)
         move, before, self._stand = None, self.view, stand
         if before is None or before.turned_by(stand.rotation) > _FAR:
             self.view = View.of(camera, stand)
-            was, rotation = (camera, stand.rotation) if before is None else (before.camera, before.rotation)
-            move = partial(self.view.shows, camera=was, rotation=rotation)
+            old, rotation = (was or camera, stand.rotation) if before is None else (before.camera, before.rotation)
+            move = partial(self.view.shows, camera=old, rotation=rotation)
         assert self.view is not None
         points_px = self.view.shows(frame.keypoints_px, camera, stand.rotation)
         return dataclasses.replace(frame, keypoints_px=points_px, stand=stand), move

@@ -23,6 +23,7 @@ class Track:
     velocity: Velocity = field(default_factory=Velocity)  # of poses in space
     velocity_unplaced: Velocity = field(default_factory=Velocity)  # of those that have no place, about the pelvis
     sides: Sides = field(default_factory=Sides)
+    still: bool = False  # whether what is filtered is in a frame that does not move
 
     def turn(self, move: Move) -> None:
         """Go on in another image than the one so far."""
@@ -30,9 +31,11 @@ class Track:
         self.motion.turn(move)
         self.sides.turn(move)
 
-    def filter_anew(self, smoothing: SmoothingConfig) -> None:
-        """Forget what was put out: from now on it is in another frame."""
-        self.smoother, self.velocity, self.velocity_unplaced = OneEuro(smoothing), Velocity(), Velocity()
+    def filter_in(self, still: bool, smoothing: SmoothingConfig) -> None:
+        """Filter what is put out in that frame; what was put out in the other one is forgotten."""
+        if still != self.still:
+            self.smoother, self.velocity, self.velocity_unplaced = OneEuro(smoothing), Velocity(), Velocity()
+            self.still = still
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -97,7 +97,7 @@ class Tracks:
     def observe(self, frame: Frame2D, camera: Camera | None = None) -> list[Due]:
         """Take one frame in; returns who is due now: with no look-ahead, everyone seen in this frame.
 
-        camera: for frames that say how it stands.
+        camera: what took it; once another has, or the same with other intrinsics, all pixels held are of that one.
         """
         self.oddities, self.rows = [], {}
         self._move_to(frame.stamp_ns)
@@ -146,13 +146,10 @@ class Tracks:
 
     def _steady(self, frame: Frame2D, camera: Camera | None) -> Frame2D:
         """The frame as a camera that does not turn would see it; so is everything held, if need be."""
-        first = self.steadier.view is None
         frame, move = self.steadier.take(frame, camera)
         if move is not None:
             for track in self._tracks.values():
                 track.turn(move)
-                if first:  # what is filtered is in the frame that does not move from now on
-                    track.filter_anew(self.smoothing)
             for due in self._pending:
                 due.joints_px[:] = move(due.joints_px)
         return frame

@@ -149,12 +149,12 @@ def _write(bag: Any, recording: Recording, lifted: Lifted) -> None:
         to[CAMERA_INFO] = bag.add_connection(CAMERA_INFO, _CAMERA_INFO, typestore=store)
     if recording.odom_from_camera is not None:
         to[bag_tf.TF] = bag.add_connection(bag_tf.TF, TF_MESSAGE, typestore=store)
+    rows = {stamp: row for row, stamp in enumerate(lifted.stamps_ns.tolist())}  # frames of one stamp share theirs
     for t, stamp in enumerate(recording.stamps_ns.tolist()):
         header = bag_header(store, stamp, frame_id)
-        messages = {
-            KEYPOINTS: _cloud(store, header, _keypoints(recording, t)),
-            SKELETONS: _cloud(store, bag_header(store, stamp, posed_in), _skeletons(lifted, t)),
-        }
+        messages = {KEYPOINTS: _cloud(store, header, _keypoints(recording, t))}
+        if (row := rows.pop(stamp, None)) is not None:
+            messages[SKELETONS] = _cloud(store, bag_header(store, stamp, posed_in), _skeletons(lifted, row))
         if camera is not None:
             messages[CAMERA_INFO] = _camera_info(store, header, camera)
         if recording.odom_from_camera is not None and np.isfinite(pose := recording.odom_from_camera[t]).all():

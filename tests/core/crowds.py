@@ -42,7 +42,7 @@ class Scene:
     """Everyone meets at the middle of the image at half time.
 
     Shares of frames. missed: in which a person is not detected; ghost: in which a person is seen where there is none,
-    always beside the meeting; strays: the same, anywhere.
+    always beside the meeting; strays: the same, anywhere. below: of what never shows, as behind a table.
     """
 
     walks: tuple[Walk, ...]
@@ -50,8 +50,10 @@ class Scene:
     missed: float = 0.0
     ghost: float = 0.0
     strays: float = 0.0
+    below: tuple[str, ...] = ()
 
 
+TABLE = ("pelvis", "spine", *(f"{side}_{joint}" for side in ("left", "right") for joint in skeleton.LEG))
 NEAR, FAR = Walk(4.0, 0.8), Walk(5.0, -0.8, hidden=True)
 SCENES = {
     "crossing": Scene((NEAR, FAR)),
@@ -59,6 +61,7 @@ SCENES = {
     "crossing, a fifth missed": Scene((NEAR, FAR), missed=0.2),
     "crossing, a ghost flickers": Scene((NEAR, FAR), ghost=0.5),
     "crossing, stray detections": Scene((NEAR, FAR), strays=0.05),
+    "crossing behind a table, a fifth missed": Scene((NEAR, FAR), missed=0.2, below=TABLE),
     "crossing, both hidden": Scene((Walk(4.0, 0.8, hidden=True), FAR)),
     "crossing at 3 and 7 m": Scene((Walk(3.0, 0.8), Walk(7.0, -0.8, hidden=True))),
     "one overtakes": Scene((Walk(4.0, 0.5), Walk(5.0, 1.3, hidden=True))),
@@ -87,7 +90,9 @@ def frames(scene: Scene, noise_px: float, seed: int) -> Iterator[tuple[list[int]
         order = rng.permutation(there).tolist()
         noisy = (px + rng.normal(0, noise_px, px.shape)).astype(np.float32)[order]
         who = [p if p < len(scene.walks) else -1 for p in order]
-        yield who, Frame2D(frame.stamp_ns, frame.size_px, frame.layout, noisy, np.ones(noisy.shape[:2], np.float32))
+        scores = np.ones(noisy.shape[:2], np.float32)
+        scores[:, [skeleton.index(name) for name in scene.below]] = 0
+        yield who, Frame2D(frame.stamp_ns, frame.size_px, frame.layout, noisy, scores)
 
 
 def confused(scene: Scene, noise_px: float, seed: int) -> bool:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from pstmo_ros.core import skeleton
 from pstmo_ros.core.association import Motion, compare, follow, similarity
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import Oddity, State, TrackConfig, Tracks
@@ -114,3 +115,15 @@ def test_motion_goes_on_as_before_while_nobody_looks():
     for t in range(1, 30):
         follow([motion], compare([motion], t * period_ns, joints[None] + t * np.array([3.0, -1.0])), {0: 0})
     np.testing.assert_allclose(motion.predict(59 * period_ns), joints + 59 * np.array([3.0, -1.0]), atol=0.5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_whoever_shows_an_arm_alone_keeps_the_id_while_it_swings(camera, side):
+    t = np.arange(60) / 15
+    raised = np.pi / 4 * (1 + np.sin(2 * np.pi * t))
+    arm = [skeleton.index(f"{side}_{name}") for name in skeleton.ARM]
+    body = np.full((len(t), 17, 3), np.nan, np.float32)
+    for joint, metres in zip(arm, (0.0, 0.28, 0.54), strict=True):
+        body[:, joint] = np.stack([metres * np.sin(raised), metres * np.cos(raised), np.full_like(t, 2.5)], -1)
+    tracks = _tracks()
+    assert {d.person_id for f in record([body], camera, 15, ids=False).frames() for d in tracks.observe(f)} == {0}

@@ -91,6 +91,11 @@ def test_rays_do_not_depend_on_resolution():
     )
 
 
+def test_opencvs_distortion_is_a_row():
+    matrix, row = np.diag([500.0, 500.0, 1.0]), np.array([[0.1, -0.05, 0.001, 0.002, 0.0]])
+    assert Camera.from_matrix(matrix, (640, 480), row).distortion == tuple(row[0])
+
+
 def test_uncalibrated_matrix_is_refused():
     with pytest.raises(ValueError, match="not calibrated"):
         Camera.from_matrix(np.zeros((3, 3)), (640, 480))

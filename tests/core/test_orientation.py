@@ -129,3 +129,13 @@ def test_a_straight_leg_that_trembles_does_not_twist(forward):
     angles = dict(zip(ANGLES, joint_angles(pose, orientations(pose))[0], strict=True))
     assert abs(angles["l_y_hip"]) < 0.3
     assert angles["l_r_hip"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_bodies_that_are_folded_flat_have_frames_all_the_same():
+    rng = np.random.default_rng(0)
+    for axis in np.eye(3):
+        frames = orientations(rng.normal(size=(20, 17, 1)) * axis)
+        np.testing.assert_allclose(
+            frames @ frames.swapaxes(-1, -2), np.broadcast_to(np.eye(3), frames.shape), atol=1e-6
+        )
+        np.testing.assert_allclose(np.linalg.det(frames), 1, atol=1e-6)

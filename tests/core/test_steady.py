@@ -143,3 +143,46 @@ def test_a_stand_takes_points_there_and_back():
     stand, points = Stand(turn, np.array([1.0, 2, 3])), np.random.default_rng(0).normal(size=(4, 17, 3))
     np.testing.assert_allclose(stand.seen(stand.placed(points)), points, atol=1e-12)
     np.testing.assert_allclose(stand.placed(np.zeros(3)), [1, 2, 3])
+
+
+@pytest.mark.parametrize("look_ahead_s", [0.0, 0.2])
+def test_odometry_that_becomes_known_moves_nobody_whose_pose_is_still_to_come(bundle, camera, look_ahead_s):
+    """Because it waits for its look-ahead, or for the thread that lifts."""
+    people = [standing(3.0)]
+    recording = filmed(people, camera, drive(3.0))
+    lifter, lifted = knowing(bundle.at(look_ahead_s), LifterConfig(look_ahead_s), people), []
+    frames = [dataclasses.replace(f, stand=f.stand if t >= 60 else None) for t, f in enumerate(recording.frames())]
+    for windows in [lifter.observe(frame, camera) for frame in frames]:
+        lifter.tracks.steadier.view = windows.view  # whose axes the engine answers in
+        lifted += lifter.lift(windows, camera)
+    for pose in lifted:
+        np.testing.assert_allclose(pose.position_m, recording.truth_m[0, 0], atol=2e-3)
+    assert np.nanmax(np.abs([p.velocity_m_s for p in lifted])) < 0.05
+
+
+@pytest.mark.parametrize(("look_ahead_s", "stands"), [(0.0, False), (0.2, False), (0.2, True)])
+def test_nobody_notices_that_a_camera_zooms_or_changes_its_resolution(bundle, camera, look_ahead_s, stands):
+    recording = filmed([standing(2.0, 5.0, y) for y in (-0.8, 0.8)], camera, drive(2.0), RATE_HZ, False)
+    model = bundle.at(look_ahead_s)
+    engine, lifted = load_engine(model, "torch"), []
+    zoomed = dataclasses.replace(camera, width=640, height=360, fx=500.0, fy=510.0, cx=330.0, cy=170.0)
+    for other in (camera, zoomed):
+        lifter, poses = PoseLifter(model, engine, LifterConfig(look_ahead_s)), []
+        for t, frame in enumerate(recording.frames()):
+            now = camera if t < 50 else other
+            seen_px = now.project(recording.truth_m[t]).astype(np.float32)
+            stand = frame.stand if stands else None
+            poses += lifter.step(dataclasses.replace(frame, keypoints_px=seen_px, stand=stand), now)
+        lifted.append(poses)
+    for one, same in zip(*lifted, strict=True):
+        assert (one.person_id, one.stamp_ns) == (same.person_id, same.stamp_ns)
+        np.testing.assert_allclose(one.position_m, same.position_m, atol=1e-3)
+
+
+def test_a_camera_whose_intrinsics_are_lost_says_nobodys_place(bundle, camera):
+    recording = filmed([standing(1.0)], camera, drive(1.0, 20.0))
+    lifter = PoseLifter(bundle, load_engine(bundle, "torch"))
+    for t, frame in enumerate(recording.frames()):
+        known = not 20 <= t < 40
+        (pose,) = lifter.step(frame, camera if known else None)
+        assert (pose.position_m is not None) == known

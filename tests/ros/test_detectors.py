@@ -124,6 +124,7 @@ def test_nobody_is_fine(classes, recording, kind):
 def test_text_ids_become_numbers_that_stay():
     assert [person_id(i) for i in ("12", " 7", "", "abcde")] == [12, 7, None, person_id("abcde")]
     assert person_id("abcde") != person_id("abcdf")
+    assert [person_id(i) for i in (3.0, -1.0, float("nan"))] == [3, -1, None]
     assert 0 <= person_id("abcde") < 2**30
 
 
@@ -174,6 +175,9 @@ FORM = {"type": "other_msgs/msg/People", "people": "persons", "points": "joints"
         ({"points": None}, "points is empty"),
         ({"x": ["x"]}, "x is .'x'.; give a path"),
         ({"type": 5}, "type is 5; give package"),
+        ({"x": ""}, "form fields x and y are '' and 'y'; give a path each"),
+        ({"first": "1"}, "form fields first and normalized are '1' and False; give an integer"),
+        ({"normalized": "no"}, "are 0 and 'no'; give an integer, and true or false"),
     ],
 )
 def test_each_fault_of_a_form_is_named(tmp_path, change, message):
