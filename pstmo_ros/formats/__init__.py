@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from pstmo_ros.formats.calibration import read_calibration
 from pstmo_ros.recording import Recording, load_recording
 
 
@@ -16,7 +18,8 @@ class Source:
     rate_hz: frames per second, and size_px: the image's (width, height), for detectors' JSON; size_px also for bags
     without camera_info. layout: the keypoint order where a file leaves it open; empty takes it from the number of
     joints. keypoints, camera_info: topics in a bag; empty takes the only one of its kind. form: YAML file for messages
-    that are not known. odom_frame: in a bag, the frame of /tf that does not move, for cameras that do.
+    that are not known. odom_frame: in a bag, the frame of /tf that does not move, for cameras that do. calibration: of
+    the camera, a file of ROS' (formats.calibration); counts before what the recording itself says.
     """
 
     rate_hz: float = 0.0
@@ -26,6 +29,7 @@ class Source:
     camera_info: str = ""
     form: str = ""
     odom_frame: str = ""
+    calibration: str = ""
 
 
 def read(path: str | Path, source: Source | None = None) -> Recording:
@@ -33,7 +37,21 @@ def read(path: str | Path, source: Source | None = None) -> Recording:
 
     ValueError names the file and the fix.
     """
-    path, source = Path(path), source or Source()
+    source = source or Source()
+    if not source.calibration:
+        return _read(Path(path), source)
+    camera = read_calibration(source.calibration)
+    size_px = camera.width, camera.height
+    recording = _read(Path(path), source if max(source.size_px) else dataclasses.replace(source, size_px=size_px))
+    if recording.size_px != size_px:
+        raise ValueError(
+            f"calibration {source.calibration!r} is for images of {size_px} pixels, and {str(path)!r} has "
+            f"{recording.size_px}; calibrate at the size that the detector saw"
+        )
+    return dataclasses.replace(recording, camera=camera)
+
+
+def _read(path: Path, source: Source) -> Recording:
     if (path / "metadata.yaml").is_file() or path.suffix in (".mcap", ".db3"):
         from pstmo_ros.formats.rosbag import read_bag
 
@@ -53,10 +71,13 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keypoints", default="", metavar="TOPIC", help="in a bag")
     parser.add_argument("--camera-info", default="", metavar="TOPIC", help="in a bag")
     parser.add_argument("--odom-frame", default="", metavar="FRAME", help="in a bag: of /tf, for cameras that move")
+    parser.add_argument(
+        "--calibration", default="", metavar="YAML", help="of the camera, as camera_calibration writes it"
+    )
     parser.add_argument("--form", default="", metavar="YAML", help="describes messages of other types")
 
 
 def source_from(args: argparse.Namespace) -> Source:
     """The options that ``add_source_options`` added."""
-    size_px = (args.size[0], args.size[1])
-    return Source(args.rate, size_px, args.layout, args.keypoints, args.camera_info, args.form, args.odom_frame)
+    topics = args.keypoints, args.camera_info
+    return Source(args.rate, tuple(args.size), args.layout, *topics, args.form, args.odom_frame, args.calibration)

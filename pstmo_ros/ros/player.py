@@ -49,6 +49,7 @@ class PlayerConfig:
     camera_info_topic: str = ""
     keypoints_form: str = ""
     odom_frame: str = ""
+    calibration: str = ""
     frame_id: str = ""
     stamps: str = "now"
     publish_camera_info: bool = True
@@ -71,6 +72,7 @@ ABOUT = {
     "camera_info_topic": About("In a bag: topic of camera_info; empty takes the only one."),
     "keypoints_form": About("YAML file that describes the messages in a bag, see config/adapters."),
     "odom_frame": About("In a bag: frame of /tf that does not move, for cameras that do."),
+    "calibration": About("Calibration file of the camera (YAML, as camera_calibration writes it)."),
     "frame_id": About("frame_id of the messages, the camera's optical frame; empty takes the recording's."),
     "stamps": About("Stamps of the messages: now (the time of playing) or recorded."),
     "publish_camera_info": About("Also send camera_info when the recording has a camera."),
@@ -95,6 +97,7 @@ class Player(Node):
                 c.camera_info_topic,
                 c.keypoints_form,
                 c.odom_frame,
+                c.calibration,
             ),
         )
         self._camera = self.recording.camera if self.config.publish_camera_info else None
