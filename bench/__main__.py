@@ -25,6 +25,7 @@ from bench import engines, lifter
 PARTS = ("engines", "lifter", "node")
 MODELS = ("small", "realtime", "accurate")
 CROWDS = (1, 2, 5, 10, 30)
+_UNITS = {"AVX-512": "avx512f", "VNNI": "_vnni", "AMX": "amx_bf16"}  # what there is in /proc/cpuinfo of those
 LOADS = ((1, 50.0), (1, 200.0), (10, 50.0))  # people, and messages a second
 
 
@@ -39,7 +40,9 @@ def machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        cpu = next((t.partition(":")[2].strip() for t in info.read_text().splitlines() if "model name" in t), cpu)
+        text = info.read_text()
+        cpu = next((t.partition(":")[2].strip() for t in text.splitlines() if "model name" in t), cpu)
+        cpu += "".join(f" {name}" for name, flag in _UNITS.items() if f"{flag} " in text)
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{cpu}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, torch {torch.__version__}"
 
@@ -73,9 +76,9 @@ def with_ratios(row: dict[str, Any]) -> dict[str, Any]:
 
 
 _ENGINES = """Engines: P-STMO-S, d = 256, random weights. `plain` is an eager model written the way the published
-one is, on the same device; `floor` is the model's matrix products at the rate of one large product in fp32. `bf16` and
-`fp16`, where the machine has units for them, are what these precisions give; `off` how far their poses (of bodies of
-about a metre) are from fp32's in the mean."""
+one is, on the same device; `floor` is the model's matrix products at the rate of one large product in fp32. `bf16`,
+`fp16` and `int8`, where the machine has units for them, are what these precisions give; `off` how far their poses (of
+bodies of about a metre) are from fp32's in the mean."""
 _NODE = """The node as a process of its own, over DDS, beside a bare relay of the same messages: latency from
 sending the keypoints to receiving the skeletons, and processor time per frame. Between messages that come 20 ms apart,
 whatever else runs on the machine takes the caches; at 200 a second it has no time to."""
