@@ -37,8 +37,8 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
-            f"lifter = {NAME}.ros.node:main",
-            f"player = {NAME}.ros.player:main",
+            f"lifter = {NAME}.ros.start:lifter",
+            f"player = {NAME}.ros.start:player",
             f"lift = {NAME}.lift:main",
             f"compile = {NAME}.engines.compile:main",
         ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
@@ -15,7 +13,7 @@ from pstmo_ros.core import skeleton
 from pstmo_ros.ros.inputs import INPUT_QOS
 from pstmo_ros.ros.messages import cloud
 from pstmo_ros.ros.outputs import QOS
-from pstmo_ros.ros.spin import spin
+from pstmo_ros.ros.spin import init, spin
 
 
 class Relay(Node):
@@ -38,8 +36,8 @@ class Relay(Node):
 
 
 def main() -> None:
-    rclpy.init()
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
+    with suppress(KeyboardInterrupt):
+        init(None)
         spin(Relay())
 
 

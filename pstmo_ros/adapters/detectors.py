@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from pstmo_ros.adapters import KeypointsError, stamp_ns
-from pstmo_ros.adapters.forms import Form, read
+from pstmo_ros.adapters.forms import Form, header, read
 from pstmo_ros.adapters.people import person_id, seen_people
 from pstmo_ros.adapters.point_cloud import from_point_cloud
 from pstmo_ros.core import layouts
@@ -27,11 +29,12 @@ _ZED_OK = 1
 
 @dataclass(frozen=True)
 class Detector:
-    """A message type, what reads it, and where its package comes from."""
+    """A message type, what reads it, where its package comes from, and what finds a message's header."""
 
     type: str
     adapter: Adapter
     source: str
+    header: Callable[[Any], Any] = attrgetter("header")
 
 
 def from_yolo(message: Any, layout: Layout, size_px: tuple[int, int]) -> Frame2D:
@@ -115,7 +118,12 @@ BY_LAYOUT = ("auto", "pointcloud", "yolo")  # whose keypoint order is parameter 
 
 def of_form(form: Form) -> Detector:
     """The detector that a user's form describes."""
-    return Detector(form.type, lambda message, layout, size_px: read(form, message, size_px), "install its package")
+    return Detector(
+        form.type,
+        lambda message, layout, size_px: read(form, message, size_px),
+        "install its package",
+        partial(header, form),
+    )
 
 
 class HriBodies:

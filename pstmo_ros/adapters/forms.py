@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,16 +51,15 @@ class Form:
     normalized: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.type, str) or len(self.type.split("/")) != 3:
+        if not isinstance(self.type, str) or not re.fullmatch(r"\w+/msg/\w+", self.type):
             raise ValueError(f"form field type is {self.type!r}; give package/msg/Name")
         for name in _PATHS:
             if not isinstance(path := getattr(self, name), str):
                 raise ValueError(f"form field {name} is {path!r}; give a path, field names joined by dots")
-        if type(self.first) is not int or type(self.normalized) is not bool:
-            raise ValueError(
-                f"form fields first and normalized are {self.first!r} and {self.normalized!r}; "
-                "give an integer, and true or false"
-            )
+        if type(self.first) is not int:
+            raise ValueError(f"form field first is {self.first!r}; give the number of the first point")
+        if type(self.normalized) is not bool:
+            raise ValueError(f"form field normalized is {self.normalized!r}; give true or false")
         if not (self.x and self.y):
             raise ValueError(f"form fields x and y are {self.x!r} and {self.y!r}; give a path each")
         if not self.joints or not isinstance(self.joints, (str, list, tuple, Mapping)):
@@ -108,6 +108,21 @@ def load_form(path: str | Path) -> Form:
 
 def read(form: Form, message: Any, size_px: tuple[int, int]) -> Frame2D:
     """A message of the form's type -> Frame2D. KeypointsError names a field that is not there or does not fit."""
+    try:
+        return _read(form, message, size_px)
+    except (AttributeError, TypeError) as e:  # a path leads to something else than what it is for
+        raise KeypointsError(f"{form.type} does not fit its form: {e}") from None
+
+
+def header(form: Form, message: Any) -> Any:
+    """A message's header. KeypointsError where the form's path leads to none."""
+    found = _at(form.header)(message)
+    if not hasattr(found, "frame_id"):
+        raise KeypointsError(f"form field header is {form.header!r}: {type(found).__name__} is no std_msgs/Header")
+    return found
+
+
+def _read(form: Form, message: Any, size_px: tuple[int, int]) -> Frame2D:
     layout = form.layout
     people = list(_at(form.people)(message)) if form.people else [message]
     xy = np.full((len(people), len(layout.joints), 2), np.nan)
@@ -120,7 +135,7 @@ def read(form: Form, message: Any, size_px: tuple[int, int]) -> Frame2D:
     if form.normalized:
         xy *= size_px
     ids = [person_id(_at(form.id)(person)) if form.id else None for person in people]
-    frame = seen_people(stamp_ns(_at(form.header)(message)), size_px, layout.name, xy, scores, ids)
+    frame = seen_people(stamp_ns(header(form, message)), size_px, layout.name, xy, scores, ids)
     return frame if isinstance(form.joints, str) else _in_model_joints(frame, layout)
 
 

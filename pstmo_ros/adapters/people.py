@@ -36,7 +36,7 @@ def seen_people(
 
 def _numbered(given: float | None) -> int | None:
     """An id as an int32, None for none; one that is too large becomes another that is always the same."""
-    if given is None or not math.isfinite(given) or given < 0:
+    if given is None or not 0 <= given < math.inf:
         return None
     return int(given) if given <= _ID_BITS else _in_int32(str(int(given)))
 

@@ -41,6 +41,9 @@ class Camera:
             raise ValueError(f"down is {self.down}; give a direction in the camera's axes, (0, 1, 0) for a level one")
         if not (self.fx > 0 and self.fy > 0):
             raise ValueError(f"focal length fx={self.fx}, fy={self.fy} is not positive: the camera is not calibrated")
+        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"fx, fy, cx, cy and distortion are {numbers}: not all are finite")
         if self.lens not in LENSES:
             raise ValueError(f"distortion model {self.lens!r} is unknown; {nearest(self.lens, tuple(LENSES))}")
         if len(self.distortion) != LENSES[self.lens]:

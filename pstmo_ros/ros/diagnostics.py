@@ -93,6 +93,7 @@ class Diagnostics:
         """Stop publishing."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_publisher(self._publisher)
+        self._timer = None
 
     def status(self) -> DiagnosticStatus:
         """The present state of affairs."""
@@ -121,6 +122,8 @@ class Diagnostics:
 
     def publish(self) -> None:
         """Send the status."""
+        if self._timer is None:  # destroyed, but the executor has not heard of it yet
+            return
         message = DiagnosticArray(status=[self.status()])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)

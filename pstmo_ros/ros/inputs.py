@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,7 +40,7 @@ HRI_TOPIC = "/humans/bodies/tracked"
 INPUT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 LOOK_EVERY_S = 0.2
 Size = tuple[int, int]
-OnKeypoints = Callable[[Header, Callable[[Size], Frame2D]], None]
+OnKeypoints = Callable[[Callable[[], Header], Callable[[Size], Frame2D]], None]
 
 
 def overridable(qos: QoSProfile) -> dict[str, Any]:
@@ -49,19 +50,21 @@ def overridable(qos: QoSProfile) -> dict[str, Any]:
 
 
 class KeypointInput:
-    """Gives each keypoint message's header, and a function that makes it a Frame2D once the image's size is known.
+    """Gives for each keypoint message what finds its header, and what makes it a Frame2D once the size of the image is
+    known.
 
-    That function raises KeypointsError or ValueError for a message that cannot be used.
+    They raise KeypointsError or ValueError for a message that cannot be used.
     """
 
     def __init__(self, node: Node, kind: str, form: str, layout: str, on_keypoints: OnKeypoints) -> None:
         """kind: one of KINDS; form: YAML file, for generic. ValueError names what is missing and where to get it."""
         self._node, self._on_keypoints, self._layout = node, on_keypoints, layouts.get(layout)
         self._subscriptions: list[Any] = []
+        self._hearing: object = None  # what is destroyed is called until the executor hears of that: by then, in vain
         self._hri: _Bodies | None = None
         self._timer: Any = None
         self._unknown: set[str] = set()
-        self._looks = kind == "auto"
+        self._looks, self._topic = kind == "auto", HRI_TOPIC if kind == "hri" else TOPIC
         if kind not in KINDS:
             raise ValueError(f"parameter keypoints_type: {kind!r} is unknown; {nearest(kind, KINDS)}")
         if kind == "generic" and not form:
@@ -87,7 +90,7 @@ class KeypointInput:
 
     def start(self) -> None:
         """Listen."""
-        self._listen(self._detector, TOPIC if self._detector else HRI_TOPIC)
+        self._listen()
         if self._looks:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = self._node.create_timer(LOOK_EVERY_S, self._look, clock=steady)
@@ -99,23 +102,32 @@ class KeypointInput:
             self._timer = None
         self._forget()
 
-    def _listen(self, detector: Detector | None, topic: str) -> None:
+    def _listen(self) -> None:
+        detector, topic = self._detector, self._topic
         if detector is None:
-            self._hri = _Bodies(
-                self._node, PurePosixPath(self._node.resolve_topic_name(topic)).parent, self._on_keypoints
-            )
+            folder = PurePosixPath(self._node.resolve_topic_name(topic)).parent
+            self._hri = _Bodies(self._node, folder, self._on_keypoints)
             kind, callback = message_class(HRI_IDS, HRI_SOURCE), self._hri.on_ids
         else:
-            kind, adapter = message_class(detector.type, detector.source), detector.adapter
+            kind = message_class(detector.type, detector.source)
 
             def callback(message: Any) -> None:
-                self._on_keypoints(message.header, lambda size_px: adapter(message, self._layout, size_px))
+                self._on_keypoints(
+                    lambda: detector.header(message), lambda size_px: detector.adapter(message, self._layout, size_px)
+                )
+
+        self._hearing = hearing = object()
+
+        def heard(message: Any) -> None:
+            if self._hearing is hearing:
+                callback(message)
 
         self._subscriptions.append(
-            self._node.create_subscription(kind, topic, callback=callback, **overridable(INPUT_QOS))
+            self._node.create_subscription(kind, topic, callback=heard, **overridable(INPUT_QOS))
         )
 
     def _forget(self) -> None:
+        self._hearing = None
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
         if self._hri is not None:
@@ -124,9 +136,11 @@ class KeypointInput:
 
     def _look(self) -> None:
         """Take up the type that is published on the topic."""
+        if self._timer is None:
+            return
         topic = self._node.resolve_topic_name(TOPIC)
         if not self._subscriptions:  # not at once: until a callback returns, what it destroyed may live on
-            self._listen(self._detector, TOPIC)
+            self._listen()
             return
         current = HRI_IDS if self._detector is None else self._detector.type
         types = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
@@ -172,7 +186,7 @@ class _Bodies:
             self._follow(body)
         self._give(self._bodies.track(tracked))
         if not tracked:
-            self._on_keypoints(message.header, lambda size_px: from_hri(stamp_ns(message.header), {}, size_px))
+            self._on_keypoints(lambda: message.header, lambda size_px: from_hri(stamp_ns(message.header), {}, size_px))
 
     def close(self) -> None:
         """Listen no more."""
@@ -188,20 +202,20 @@ class _Bodies:
         topic = str(self._folder / body / "skeleton2d")
         try:
             self._subscriptions[body] = self._node.create_subscription(
-                self._class, topic, lambda skeleton: self._give(self._bodies.add(body, skeleton)), INPUT_QOS
+                self._class, topic, lambda skeleton: self._on_body(body, skeleton), INPUT_QOS
             )
         except InvalidTopicNameException as e:
             self._subscriptions[body] = None  # said once
             self._node.get_logger().warning(f"body {body!r} is not followed: {e}")
 
+    def _on_body(self, body: str, skeleton: Any) -> None:
+        if body in self._subscriptions:  # else it left, and the executor has not heard of that yet
+            self._give(self._bodies.add(body, skeleton))
+
     def _give(self, frames: list[dict[str, Any]]) -> None:
         for bodies in frames:
             header = next(iter(bodies.values())).header
-
-            def frame(size_px: Size, bodies: dict[str, Any] = bodies, header: Header = header) -> Frame2D:
-                return from_hri(stamp_ns(header), bodies, size_px)
-
-            self._on_keypoints(header, frame)
+            self._on_keypoints(lambda header=header: header, partial(from_hri, stamp_ns(header), bodies))
 
 
 def message_class(name: str, source: str) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -33,7 +32,7 @@ from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
 from pstmo_ros.ros.outputs import Outputs
 from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters, after_set
-from pstmo_ros.ros.spin import ENDED, end, interrupt_once, said, spin, to_ros_log
+from pstmo_ros.ros.spin import end, init, said, spin, to_ros_log
 from pstmo_ros.ros.transforms import NoTransform, Transforms
 from pstmo_ros.ros.worker import Worker
 
@@ -155,13 +154,15 @@ class Lifter(LifecycleNode):
         self._let_go()
         return TransitionCallbackReturn.SUCCESS
 
-    def _on_keypoints(self, header: Header, read: Callable[[tuple[int, int]], Frame2D]) -> None:
+    def _on_keypoints(self, find: Callable[[], Header], read: Callable[[tuple[int, int]], Frame2D]) -> None:
         arrived = time.monotonic()
-        self._diagnostics.received((self.get_clock().now().nanoseconds - stamp_ns(header)) * 1e-9)
-        if min(self._calibration.size_px) <= 0:
-            self._refuse(f"keypoints are not lifted: {self._calibration.why_not}, and parameter image_size is not set")
-            return
         try:
+            header = find()
+            self._diagnostics.received((self.get_clock().now().nanoseconds - stamp_ns(header)) * 1e-9)
+            if min(self._calibration.size_px) <= 0:
+                why = self._calibration.why_not
+                self._refuse(f"keypoints are not lifted: {why}, and parameter image_size is not set")
+                return
             frame = read(self._calibration.size_px)
         except (KeypointsError, ValueError) as e:
             self._diagnostics.count("messages refused")
@@ -213,10 +214,9 @@ class Lifter(LifecycleNode):
         except NoTransform as e:
             self._warn(f"poses are not published: {e}", key="transform")
         except Exception as e:  # whatever went wrong must not end what a robot may be relying on
-            if rclpy.ok():
-                self._diagnostics.error(f"{type(e).__name__}: {e}")
-                if self._episodes.due(type(e).__name__):
-                    self.get_logger().error(f"a frame was lost: {traceback.format_exc()}")
+            self._diagnostics.error(f"{type(e).__name__}: {e}")
+            if self._episodes.due(type(e).__name__):
+                self.get_logger().error(f"a frame was lost: {traceback.format_exc()}")
 
     def _publish(self, header: Header, poses: list[Pose3D]) -> None:
         self._outputs.publish(header, poses, None if header.frame_id.endswith(ROOT_RELATIVE) else self._transforms.move)
@@ -280,18 +280,14 @@ class Lifter(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     node = None
-    interrupt_once()
     try:
-        rclpy.init(args=args)
+        init(args)
         node = Lifter()
         to_ros_log(node.get_logger())
         node.start()
         spin(node)
-    except ENDED:
+    except KeyboardInterrupt:
         pass
-    except Exception:
-        if node is None or rclpy.ok():
-            raise  # else a compiler swallowed the interrupt, and what came next found that everything is ending
     finally:
         end(node)
 

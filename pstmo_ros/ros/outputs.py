@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import Any
 
 from geometry_msgs.msg import PoseArray
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Header
@@ -85,12 +86,15 @@ class _Rep155:
     """Who is there, and each body's topics until it has left. Poses come from the worker's thread, keypoints do not."""
 
     def __init__(self, node: Any, namespace: str, keypoints: KeypointInput) -> None:
-        """ValueError where hri_msgs is not installed."""
+        """ValueError where hri_msgs is not installed, and for a namespace that no topic can be in."""
         self._node, self._input = node, keypoints
         self._ids, body = message_class(HRI_IDS, HRI_SOURCE), message_class(HRI_BODY, HRI_SOURCE)
         self._skeleton2d = partial(bodies.skeleton2d, kind=body, point=message_class(HRI_POINT, HRI_SOURCE))
         folder = f"{namespace.rstrip('/')}/bodies"
-        self._tracked = node.create_lifecycle_publisher(self._ids, f"{folder}/tracked", **overridable(QOS))
+        try:
+            self._tracked = node.create_lifecycle_publisher(self._ids, f"{folder}/tracked", **overridable(QOS))
+        except InvalidTopicNameException as e:
+            raise ValueError(f"parameter rep155_namespace: {namespace!r}; {e}") from None
         self._states = _BodyTopics(node, folder, "joint_states", JointState)
         self._keypoints = _BodyTopics(node, folder, "skeleton2d", body)
         self._names: dict[int, str] = {}  # of those who have not left

@@ -173,8 +173,11 @@ class Parameters(Generic[Config]):
             if isinstance(value, float) and name in given and given[name].type_ is Parameter.Type.INTEGER:
                 given[name] = Parameter(name, value=float(given[name].value))
             descriptor = about[name].descriptor(value)
+            empty = name in given and given[name].type_ is Parameter.Type.NOT_SET  # as [] and nothing at all are
+            if empty:
+                self._faults[name] = f"parameter {name} is empty; {about[name].expected(value)}"
             try:
-                node.declare_parameter(name, value, descriptor)
+                node.declare_parameter(name, value, descriptor, ignore_override=empty)
             except (InvalidParameterTypeException, InvalidParameterValueException):
                 self._faults[name] = f"parameter {name}: {given[name].value!r}; {about[name].expected(value)}"
                 node.declare_parameter(name, value, descriptor, ignore_override=True)
@@ -228,8 +231,8 @@ def _qos_fault(name: str, value: Any) -> str:
         )
     choices = _QOS_POLICIES[policy]
     if not choices:
-        fine = isinstance(value, int) and value >= 0
-        return "" if fine else f"parameter {name}: {value!r}; give an integer from 0, for example 10"
+        fine = type(value) is int and 0 <= value < 2**31
+        return "" if fine else f"parameter {name}: {value!r}; give an integer from 0 to {2**31 - 1}, for example 10"
     return "" if value in choices else f"parameter {name}: {value!r} is unknown; {nearest(str(value), choices)}"
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
@@ -26,7 +25,7 @@ from pstmo_ros.ros.bodies import transform
 from pstmo_ros.ros.inputs import message_class
 from pstmo_ros.ros.outputs import TF_QOS, TF_SOURCE
 from pstmo_ros.ros.parameters import About, Parameters
-from pstmo_ros.ros.spin import ENDED, InvalidHandle, RCLError, end, interrupt_once
+from pstmo_ros.ros.spin import end, init
 
 STAMPS = ("now", "recorded")
 # A best-effort subscriber acknowledges nothing: it sees this node a little later than this node sees it, and what it
@@ -137,9 +136,7 @@ class Player(Node):
             if self.config.step and not sys.stdin.readline():
                 return False
             while not self.config.step and (left := start + at - time.monotonic()) > 0:
-                time.sleep(min(left, 0.1))
-                if not rclpy.ok():
-                    raise ExternalShutdownException
+                time.sleep(left)
             # Evenly spaced, as a camera stamps its images, not with the moment that this process wakes up.
             stamp_ns = int(recorded[t]) if self.config.stamps == "recorded" else start_ns + round(at * 1e9)
             self._send(t, stamp_ns)
@@ -159,16 +156,11 @@ class Player(Node):
 
 def main(args: list[str] | None = None) -> int:
     node = None
-    interrupt_once()
     try:
-        rclpy.init(args=args)
+        init(args)
         node = Player()
-        try:
-            node.play()
-        except (RCLError, InvalidHandle):
-            if rclpy.ok():
-                raise  # else it could not be sent because everything is ending
-    except ENDED:
+        node.play()
+    except KeyboardInterrupt:
         pass
     except ValueError as e:
         print(f"player: {e}", file=sys.stderr)

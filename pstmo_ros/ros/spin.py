@@ -12,33 +12,54 @@ from typing import Any
 
 import rclpy
 import rclpy.utilities
-from rclpy.executors import ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-# Of rclpy's C++ part, whose module's name is not the same in every version.
-RCLError, InvalidHandle = rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle
-
-ENDED = (KeyboardInterrupt, ExternalShutdownException)  # the process was asked to end
+RCLError = rclpy_implementation.RCLError  # of rclpy's C++ part, whose module's name is not the same in every version
 
 Transition = Callable[[Any, Any], Any]
 _ENDINGS = (signal.SIGINT, signal.SIGTERM)
-_spinning = threading.Event()
+_asked, _in_frames = threading.Event(), threading.Event()  # to end; and whether it is left to spin to do so
 WAKE_S = 0.25  # the events executor looks for signals only this often
+AGAIN_S = 1.0  # an interrupt that was swallowed, as compilers do now and then, is repeated after so long
+
+
+def init(args: list[str] | None) -> None:
+    """rclpy.init, and let the first SIGINT or SIGTERM end the process: `ros2 launch` adds its own to the terminal's
+    Ctrl-C, and a second one would cut that ending short.
+
+    What goes on outside ``spin``, or in a transition (a model is compiled), is interrupted where it is. ``spin`` lets a
+    frame at work be done first: cut off, it would fill the log with tracebacks. rclpy's own handlers would end its
+    context at once, in a thread of theirs: whatever is under way would then fail, each in its own way.
+    """
+
+    def interrupt(*_: object) -> None:
+        _ignore_interrupts()
+        _asked.set()
+        if not _in_frames.is_set():
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+            raise KeyboardInterrupt
+
+    for ending in (*_ENDINGS, signal.SIGALRM):
+        signal.signal(ending, interrupt)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
 
 
 def spin(node: Any) -> None:
-    """Run a node until it is asked to end (ENDED)."""
+    """Run a node until it is asked to end."""
     executor = own_executor()
     executor.add_node(node)
-    never = Future()
-    _spinning.set()
-    while rclpy.ok():
+    ended = Future()
+    # While messages wait, the events executor does not look at the time: it ends only by the future. A thread sets it,
+    # for its lock may be held where a signal interrupts.
+    threading.Thread(target=lambda: _asked.wait() and ended.set_result(None), daemon=True).start()
+    _in_frames.set()
+    while not _asked.is_set():
         try:
-            executor.spin_until_future_complete(never, WAKE_S)
+            executor.spin_until_future_complete(ended, WAKE_S)
         except Exception as e:  # whatever went wrong must not end what a robot may be relying on
-            if not rclpy.ok():  # it went wrong because everything is ending
-                raise ExternalShutdownException from None
             if isinstance(e, RCLError):  # rclpy raises on a lifecycle transition that the present state does not have
                 node.get_logger().error(f"refused: {e}")
             else:
@@ -50,35 +71,27 @@ def said(transition: Transition) -> Transition:
 
     @wraps(transition)
     def transit(node: Any, state: Any) -> Any:
+        spinning = _in_frames.is_set()
         try:
+            _in_frames.clear()
             return transition(node, state)
+        except KeyboardInterrupt:
+            if not spinning:
+                raise
+            return TransitionCallbackReturn.FAILURE  # the executor would report what is raised; spin ends now anyway
         except Exception:
-            if rclpy.ok():  # else it went wrong because everything is ending
-                node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
+            node.get_logger().error(f"this is a bug, please report it: {traceback.format_exc()}")
             raise
+        finally:
+            if spinning:
+                _in_frames.set()
 
     return transit
 
 
-def interrupt_once() -> None:
-    """Let the first SIGINT or SIGTERM end the process: `ros2 launch` adds its own to the terminal's Ctrl-C, and a
-    second one would cut that ending short. To be called before rclpy.init, which passes signals on to this handler.
-
-    What goes on before ``spin`` (a model is compiled) is interrupted where it is. ``spin`` sees that rclpy has ended
-    its context, and a frame at work is done first: cut off, it would fill the log with tracebacks.
-    """
-
-    def interrupt(*_: object) -> None:
-        _ignore_interrupts()
-        if not _spinning.is_set():
-            raise KeyboardInterrupt
-
-    for ending in _ENDINGS:
-        signal.signal(ending, interrupt)
-
-
 def end(node: Any) -> None:
     """Destroy a node, or None, and shut rclpy down; no signal cuts that short."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
     _ignore_interrupts()
     if node is not None:
         node.destroy_node()

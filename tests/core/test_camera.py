@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,9 @@ def test_lenses_that_do_not_add_up_are_named():
         Camera.from_matrix(np.eye(3), (10, 10), None, "equidistent")
     with pytest.raises(ValueError, match="distortion has 6 numbers; plumb_bob takes 5"):
         Camera.from_matrix(np.eye(3), (10, 10), np.ones(6))
+    for lost in ({"cx": np.nan}, {"fx": np.inf}, {"distortion": (0.0, np.nan, 0.0, 0.0, 0.0)}):
+        with pytest.raises(ValueError, match="not all are finite"):
+            dataclasses.replace(Camera(10, 10, 1.0, 1.0, 5.0, 5.0), **lost)
 
 
 def test_points_behind_the_camera_have_no_pixel(camera):

@@ -126,3 +126,11 @@ def pose_array(recording, t):
         pose.position.x, pose.position.y = x, y
         message.poses.append(pose)
     return message
+
+
+def marker_array(recording, t):
+    """visualization_msgs/MarkerArray: the same poses as markers; each has the header."""
+    from visualization_msgs.msg import Marker, MarkerArray
+
+    poses = pose_array(recording, t)
+    return MarkerArray(markers=[Marker(header=poses.header, pose=pose) for pose in poses.poses])

@@ -128,7 +128,9 @@ def test_text_ids_become_numbers_that_stay():
     assert 0 <= person_id("abcde") < 2**30
 
 
-@pytest.mark.parametrize("given", [3_000_000_000, 2**40, 3e9, float("inf"), float("nan"), -1, None])
+@pytest.mark.parametrize(
+    "given", [3_000_000_000, 2**40, pytest.param(10**400, id="huge"), 3e9, float("inf"), float("nan"), -1, None]
+)
 def test_ids_that_are_no_int32_become_one_or_none(given):
     points, scores = np.ones((2, 17, 2)), np.ones((2, 17))
     ids = seen_people(1, (10, 10), "coco_17", points, scores, [given, 5]).person_ids
@@ -176,8 +178,9 @@ FORM = {"type": "other_msgs/msg/People", "people": "persons", "points": "joints"
         ({"x": ["x"]}, "x is .'x'.; give a path"),
         ({"type": 5}, "type is 5; give package"),
         ({"x": ""}, "form fields x and y are '' and 'y'; give a path each"),
-        ({"first": "1"}, "form fields first and normalized are '1' and False; give an integer"),
-        ({"normalized": "no"}, "are 0 and 'no'; give an integer, and true or false"),
+        ({"type": "//"}, "type is '//'; give package"),
+        ({"first": "abc"}, "first is 'abc'; give the number"),
+        ({"normalized": "no"}, "normalized is 'no'; give true or false"),
     ],
 )
 def test_each_fault_of_a_form_is_named(tmp_path, change, message):
@@ -200,6 +203,9 @@ def test_a_number_alone_is_a_path(tmp_path):
         ({"key": "nam"}, "path 'nam': there is no 'nam'; there is name, joint"),
         ({}, r"joints has 18 points; coco_17 has 17"),
         ({"header": "stamp"}, "there is no 'stamp'"),
+        ({"header": "header.stamp"}, "header is 'header.stamp': Time is no std_msgs/Header"),
+        ({"x": "joint", "joints": "openpose_18"}, "People does not fit its form: float"),
+        ({"people": "header"}, "People does not fit its form: 'Header' object is not iterable"),
     ],
 )
 def test_a_form_that_does_not_fit_the_message_is_named(classes, recording, change, message):

@@ -1,6 +1,7 @@
 """What the node listens to: the type it is told, or the one that it finds on the topic."""
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import rclpy
 import yaml
 from geometry_msgs.msg import PoseArray
 from rclpy.task import Future
+from visualization_msgs.msg import MarkerArray
 
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
@@ -85,6 +87,8 @@ def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes,
     assert graph.change_state("deactivate")
     ours = int(topic == "/humans/bodies/tracked")
     assert graph.node.count_subscribers(topic) == ours, "an inactive node listens to nothing"
+    assert graph.change_state("activate")
+    graph.until(lambda: graph.node.count_subscribers(topic) == ours + 1, "and once active again to the same as before")
 
 
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
@@ -104,6 +108,36 @@ def test_the_type_is_taken_up_in_the_executor_that_the_node_runs_in(graph, detec
         executor.spin_until_future_complete(never, 0.1)
 
 
+def test_what_the_executor_calls_after_its_end_does_nothing(graph, bundle, camera):
+    """The events executor goes on calling what is destroyed until it has worked off what waits before."""
+    lifter = graph.start(bundle)
+    recording = detections.scene(camera)
+    graph.lift(recording, [0])
+    keypoints, message = (
+        lifter._keypoints,
+        messages.keypoints(detections.header(recording, 1), recording.keypoints[1], None),
+    )
+    late = [partial(keypoints._subscriptions[0].callback, message), keypoints._timer.callback]
+    late.append(lifter._diagnostics._timer.callback)
+    for transition in ("deactivate", "cleanup"):
+        assert graph.change_state(transition)
+        for callback in late[: 2 if transition == "deactivate" else 3]:
+            callback()
+        assert not keypoints.topics, "and listens to nothing"
+
+
+def test_a_fault_is_said_once_whatever_its_numbers(graph, bundle, camera, capfd):
+    graph.start(bundle)
+    recording = detections.scene(camera)
+    for t in range(5):
+        message = messages.keypoints(detections.header(recording, t), recording.keypoints[t], None)
+        message.data = message.data[t + 1 :]
+        graph.send(recording, t)
+        graph.keypoints.publish(message)
+    graph.until(lambda: len(graph.got["skeletons"]) == 5)
+    assert graph.logged(capfd, "keypoints refused").count("keypoints refused") == 1
+
+
 def test_a_type_that_is_not_known_is_named_once(graph, detector, bundle, capfd):
     graph.start(bundle, activate=False)
     graph.node.destroy_publisher(graph.keypoints)
@@ -117,14 +151,22 @@ def test_a_type_that_is_not_known_is_named_once(graph, detector, bundle, capfd):
     assert "keypoints_type to generic" in log
 
 
-def test_any_message_by_a_form(graph, detector, bundle, camera, tmp_path):
-    """PoseArray, of all things: one person's joints as poses whose positions are pixels."""
+@pytest.mark.parametrize(
+    ("kind", "made", "form"),
+    [
+        (PoseArray, detections.pose_array, {"points": "poses", "x": "position.x", "y": "position.y"}),
+        (MarkerArray, detections.marker_array, {"points": "markers", "x": "pose.position.x", "y": "pose.position.y"}
+         | {"header": "markers.0.header"}),
+    ],
+)  # fmt: skip
+def test_any_message_by_a_form(graph, detector, bundle, camera, tmp_path, kind, made, form):
+    """Poses or markers, of all things: one person's joints, their positions in pixels."""
     recording = detections.scene(camera)
-    form = {"type": "geometry_msgs/msg/PoseArray", "joints": "h36m_17", "points": "poses"}
-    (tmp_path / "form.yaml").write_text(yaml.safe_dump(form | {"x": "position.x", "y": "position.y"}))
+    form = form | {"type": f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}", "joints": "h36m_17"}
+    (tmp_path / "form.yaml").write_text(yaml.safe_dump(form))
     graph.start(bundle, activate=False, keypoints_type="generic", keypoints_form=str(tmp_path / "form.yaml"))
     graph.node.destroy_publisher(graph.keypoints)
-    publisher = detector.create_publisher(PoseArray, "/keypoints", 10)
+    publisher = detector.create_publisher(kind, "/keypoints", 10)
     activate(graph)
     graph.until(lambda: publisher.get_subscription_count() and graph.camera_info.get_subscription_count())
     graph.camera_info.publish(messages.camera_info(detections.header(recording, 0), recording.camera))
@@ -132,7 +174,7 @@ def test_any_message_by_a_form(graph, detector, bundle, camera, tmp_path):
     recording.keypoints[:, 1] = np.nan
     expected = lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
     for t in range(3):
-        publisher.publish(detections.pose_array(recording, t))
+        publisher.publish(made(recording, t))
         graph.until(lambda n=t: len(graph.got["skeletons"]) > n, f"frame {t} gave no skeletons")
         np.testing.assert_allclose(arrays(graph.got["skeletons"][t])[1], expected.poses_m[t, :1], atol=1e-4)
 

@@ -167,6 +167,7 @@ def test_an_all_nan_person_is_nobody(graph, bundle, recording):
         ({"engine": "tensorrt9"}, "engine: 'tensorrt9' is unknown"),
         ({"layout": "coco17"}, "did you mean 'coco_17'"),
         ({"image_size": [640]}, r"image_size: [640]; give [width, height]"),
+        ({"image_size": None}, "image_size is empty; give a list of integers"),
         ({"look_ahead_s": -1.0}, "look_ahead_s: -1.0; give a number from 0 to 10"),
         ({"look_ahead_s": 5.0}, "this model's window takes 0 to 0.78"),
         ({"look_ahead_s": "now"}, "look_ahead_s: 'now'; give a number"),

@@ -137,6 +137,14 @@ def test_skeleton2d_is_what_the_detector_saw(classes, camera, kind):
 
 
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_a_namespace_that_no_topic_can_be_in_is_named(graph, bundle, classes, capfd):
+    classes("hri_msgs")
+    graph.start(bundle, activate=False, rep155=True, rep155_namespace="/7")
+    assert not graph.change_state("configure")
+    assert "cannot configure: parameter rep155_namespace: '/7'" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 def test_several_lifters_have_bodies_of_their_own(graph, bundle, recording, classes):
     tracked = listen(graph, classes("hri_msgs").IdsList, "/left/humans/bodies/tracked")
     graph.start(bundle, rep155=True, rep155_namespace="/left/humans")

@@ -80,6 +80,78 @@ def test_a_node_that_is_ended_while_it_compiles_ends_in_peace(bundle, tmp_path, 
     assert process.returncode == 0
 
 
+_KILL = "os.kill(os.getpid(), signal.{how})"
+_SWALLOW = f"""
+import contextlib, os, signal, sys, time
+from pstmo_ros.ros import node, spin
+from pstmo_ros.ros.node import Lifter, main
+def swallow():
+    with contextlib.suppress(KeyboardInterrupt):
+        {_KILL}
+    time.sleep({{seconds}})
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        # The imports: torch's takes seconds.
+        f"""
+import os, signal, sys
+from pstmo_ros.ros.start import lifter
+class Importing:
+    def find_spec(name, *_):
+        if name == "torch":
+            {_KILL}
+sys.meta_path.insert(0, Importing)
+lifter()
+""",
+        # An interrupt that is swallowed, before there is a node and while a model is compiled.
+        _SWALLOW.format(how="{how}", seconds=0.1)
+        + "make = Lifter.__init__; Lifter.__init__ = lambda self: (swallow(), make(self))[1]; main()",
+        _SWALLOW.format(how="{how}", seconds=60) + "Lifter.start = lambda self: swallow(); main()",
+        # A model that is compiled because somebody asked for it by a lifecycle service.
+        f"""
+import os, signal, time
+from pstmo_ros.ros import node
+def compiling(*_):
+    {_KILL}
+    time.sleep(60)
+node.load_engine = compiling
+node.Lifter.start = lambda self: self.create_timer(0.1, self.trigger_configure)
+node.main()
+""",
+        # More messages than can be taken.
+        f"""
+import os, signal, sys
+from rclpy.node import Node
+from std_msgs.msg import Header
+from pstmo_ros.ros import spin
+spin.init(None)
+busy = Node("busy")
+sent = busy.create_publisher(Header, "sent", 10)
+def more(header):
+    header.stamp.sec += 1
+    sent.publish(header), sent.publish(header)
+    if header.stamp.sec == 100:
+        {_KILL}
+busy.create_subscription(Header, "sent", more, 10)
+while not sent.get_subscription_count():
+    pass
+more(Header())
+spin.spin(busy)
+spin.end(busy)
+""",
+    ],
+    ids=["imports", "start", "compiling", "transition", "flood"],
+)
+def test_a_process_ends_in_peace_whatever_it_is_at(code, how):
+    command = [sys.executable, "-c", code.format(how=how)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 def test_a_transition_that_is_not_possible_does_not_end_the_node(graph, lifter):
     graph.until(lambda: graph.node.count_subscribers("/keypoints"), "the lifter did not start")
     assert not graph.change_state("configure")
@@ -113,14 +185,6 @@ def test_player_faults_are_one_line(parameters, message):
     assert process.returncode == 1
     assert message in output
     assert "Traceback" not in output
-
-
-def test_a_player_that_is_ended_while_it_sends_ends_in_peace(graph):
-    """rclpy may have shut down before Python hears of the interrupt."""
-    ended = "Player.play = lambda self: (rclpy.shutdown(), self._send(0, 1))"
-    code = f"import rclpy, sys; from pstmo_ros.ros.player import Player, main; {ended}; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
 
 
 def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tmp_path):
