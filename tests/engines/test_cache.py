@@ -25,9 +25,9 @@ FP32 = Options(precision="fp32")
 
 
 @pytest.mark.parametrize("damage", ["foreign", "corrupt", "incomplete"])
-def test_a_bad_cache_entry_is_rebuilt_not_trusted(bundle, damage, caplog, tmp_path, monkeypatch):
+def test_a_bad_cache_entry_is_rebuilt_not_trusted(least, damage, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    load_engine(bundle, "openvino", FP32)
+    load_engine(least, "openvino", FP32)
     (weights,) = tmp_path.rglob("model.bin")
     listed = weights.parent / "files.json"
     data = weights.read_bytes()
@@ -38,47 +38,47 @@ def test_a_bad_cache_entry_is_rebuilt_not_trusted(bundle, damage, caplog, tmp_pa
     else:
         listed.unlink()
     with caplog.at_level(logging.WARNING):
-        engine = load_engine(bundle, "openvino", FP32)
+        engine = load_engine(least, "openvino", FP32)
     assert "compiling again" in caplog.text
-    np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
+    np.testing.assert_allclose(engine(least.golden_x), least.golden_y, atol=1e-4)
     assert weights.read_bytes() == data
 
 
-def test_a_whole_cache_entry_that_computes_something_else_is_rebuilt(bundle, caplog, tmp_path, monkeypatch):
+def test_a_whole_cache_entry_that_computes_something_else_is_rebuilt(least, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    other = copy.deepcopy(bundle.model)
+    other = copy.deepcopy(least.model)
     other.head.fc.bias.data += 0.01
-    recipe = engines.ENGINES["openvino"](dataclasses.replace(bundle, model=other), Options())
+    recipe = engines.ENGINES["openvino"](dataclasses.replace(least, model=other), Options())
     cache.build(recipe, prove=str)
     with caplog.at_level(logging.WARNING):
-        engine = load_engine(bundle, "openvino", FP32)
+        engine = load_engine(least, "openvino", FP32)
     assert "poses are 17.3 mm off" in caplog.text
-    np.testing.assert_allclose(engine(bundle.golden_x), bundle.golden_y, atol=1e-4)
+    np.testing.assert_allclose(engine(least.golden_x), least.golden_y, atol=1e-4)
 
 
-def test_the_second_start_compiles_nothing(bundle, caplog, tmp_path, monkeypatch):
+def test_the_second_start_compiles_nothing(least, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with caplog.at_level(logging.INFO):
-        load_engine(bundle, "openvino")
+        load_engine(least, "openvino")
         assert "compiling the model with OpenVINO" in caplog.text
         caplog.clear()
-        load_engine(bundle, "openvino", Options(threads=1))
+        load_engine(least, "openvino", Options(threads=1))
     assert "compiling" not in caplog.text
     assert "reproduces the golden poses" in caplog.text
 
 
-def test_an_unwritable_cache_is_no_obstacle(bundle, tmp_path, monkeypatch, caplog):
+def test_an_unwritable_cache_is_no_obstacle(least, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert load_engine(bundle, "openvino").name.startswith("openvino")
+    assert load_engine(least, "openvino").name.startswith("openvino")
     assert "not cached" in caplog.text
 
 
-def test_a_user_without_a_home_has_no_cache_but_an_engine(bundle, tmp_path, monkeypatch, caplog):
+def test_a_user_without_a_home_has_no_cache_but_an_engine(least, tmp_path, monkeypatch, caplog):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.getuid", lambda: 2**31 - 5)  # nobody's: the password database does not know it
-    assert load_engine(bundle, "openvino").name.startswith("openvino")
+    assert load_engine(least, "openvino").name.startswith("openvino")
     assert "not cached" in caplog.text
     assert cache.shared("timing.bin", tmp_path) == tmp_path / "timing.bin"
 
@@ -109,10 +109,10 @@ def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch)
     assert lifter.step(next(recording.frames()))[0].std_m is not None
 
 
-def test_what_changes_a_compiled_model_gives_it_another_place(bundle, tmp_path, monkeypatch):
-    recipe = engines.ENGINES["openvino"](bundle, FP32)
+def test_what_changes_a_compiled_model_gives_it_another_place(least, tmp_path, monkeypatch):
+    recipe = engines.ENGINES["openvino"](least, FP32)
     places = {cache.entry(recipe)}
-    places.add(cache.entry(recipe._replace(bundle=dataclasses.replace(bundle, sha256="another"))))
+    places.add(cache.entry(recipe._replace(bundle=dataclasses.replace(least, sha256="another"))))
     places.add(cache.entry(recipe._replace(key=("openvino", "another version"))))
     for changed in ("core/model.py", "engines/deployed.py"):
         package = tmp_path / changed
@@ -127,21 +127,21 @@ def test_what_changes_a_compiled_model_gives_it_another_place(bundle, tmp_path, 
     assert openvino().__version__ in recipe.key
 
 
-def test_a_full_disk_leaves_nothing_behind(bundle, tmp_path, monkeypatch, caplog):
+def test_a_full_disk_leaves_nothing_behind(least, tmp_path, monkeypatch, caplog):
     def full(made, part, **_):
         shutil.copyfile(made / "model.xml", part / "model.xml")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(shutil, "copytree", full)
-    assert load_engine(bundle, "openvino", FP32).name.startswith("openvino")
+    assert load_engine(least, "openvino", FP32).name.startswith("openvino")
     assert "No space left on device" in caplog.text
     assert not list((tmp_path / "pstmo_ros").iterdir())
 
 
-def test_what_does_not_prove_itself_is_not_stored(bundle, tmp_path, monkeypatch):
+def test_what_does_not_prove_itself_is_not_stored(least, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    recipe = engines.ENGINES["openvino"](bundle, FP32)
+    recipe = engines.ENGINES["openvino"](least, FP32)
 
     def prove(engine):
         raise ValueError("self-test failed")
@@ -151,7 +151,7 @@ def test_what_does_not_prove_itself_is_not_stored(bundle, tmp_path, monkeypatch)
     assert not cache.entry(recipe).exists()
 
 
-def test_a_cache_that_may_not_be_looked_into_is_no_obstacle(bundle, tmp_path, monkeypatch):
+def test_a_cache_that_may_not_be_looked_into_is_no_obstacle(least, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stat = os.stat
 
@@ -161,4 +161,4 @@ def test_a_cache_that_may_not_be_looked_into_is_no_obstacle(bundle, tmp_path, mo
         return stat(path, *args, **options)
 
     monkeypatch.setattr(os, "stat", refused)
-    assert load_engine(bundle, "openvino", FP32).name.startswith("openvino")
+    assert load_engine(least, "openvino", FP32).name.startswith("openvino")

@@ -12,23 +12,21 @@ from pstmo_ros.engines import Options, load_engine, model_path
 from pstmo_ros.engines import compile as compiling
 from pstmo_ros.engines.compile import main as compile_main
 
-FP32 = Options(precision="fp32")
-
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
-def test_compile_fills_the_cache_and_writes_the_file(bundle, engine, tmp_path, monkeypatch, capsys):
+def test_compile_fills_the_cache_and_writes_the_file(least, engine, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     out = tmp_path / "out" / "compiled.xml"
-    compile_main([str(bundle.path), "--engine", engine, "-o", str(out)])
+    compile_main([str(least.path), "--engine", engine, "-o", str(out)])
     assert str(tmp_path / "cache") in capsys.readouterr().out
     assert out.stat().st_size
     assert out.with_suffix(".bin").exists() == (engine == "openvino")
 
 
-def test_compile_says_what_is_missing(bundle, monkeypatch):
+def test_compile_says_what_is_missing(least, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match="torch sees no NVIDIA GPU"):
-        compile_main([str(bundle.path), "--engine", "tensorrt"])
+        compile_main([str(least.path), "--engine", "tensorrt"])
 
 
 def test_compile_compiles_what_it_is_asked_for(monkeypatch, capsys):
@@ -38,13 +36,13 @@ def test_compile_compiles_what_it_is_asked_for(monkeypatch, capsys):
     assert asked == [("small", "openvino", Options(precision="fp32", people=7), None, 0.2)]
 
 
-def test_compile_says_what_to_install(bundle, monkeypatch):
+def test_compile_says_what_to_install(least, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(SystemExit, match="compile: openvino is not installed: pip install openvino"):
-        compile_main([str(bundle.path), "--engine", "openvino"])
+        compile_main([str(least.path), "--engine", "openvino"])
 
 
-def test_compile_gives_way_to_fp32_and_says_when_nothing_passes(bundle, monkeypatch, capsys):
+def test_compile_gives_way_to_fp32_and_says_when_nothing_passes(least, monkeypatch, capsys):
     monkeypatch.setattr("pstmo_ros.engines.openvino.has_bf16", lambda: True)
     made = compiling.COMPILED["openvino"]
 
@@ -54,16 +52,16 @@ def test_compile_gives_way_to_fp32_and_says_when_nothing_passes(bundle, monkeypa
         return made(bundle, dataclasses.replace(options, precision="fp32"))
 
     monkeypatch.setitem(compiling.COMPILED, "openvino", exact_in_fp32_only)
-    compile_main([str(bundle.path), "--engine", "openvino"])
+    compile_main([str(least.path), "--engine", "openvino"])
     assert "openvino (cpu, fp32)" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"cannot compile .* bf16: ValueError: self-test failed"):
-        compile_main([str(bundle.path), "--engine", "openvino", "--precision", "bf16"])
+        compile_main([str(least.path), "--engine", "openvino", "--precision", "bf16"])
 
 
 def test_compile_fills_the_cache_for_another_look_ahead(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compile_main(["small", "--engine", "openvino", "--precision", "fp32", "--look-ahead", "0.12"])
+    compile_main(["small", "--engine", "openvino", "--precision", "fp32", "--people", "1", "--look-ahead", "0.12"])
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        load_engine(load(model_path("small")).at(0.12), "openvino", FP32)
+        load_engine(load(model_path("small")).at(0.12), "openvino", Options(precision="fp32", people=1))
     assert "compiling" not in caplog.text

@@ -88,28 +88,31 @@ def test_half_precision_is_near(precision, tmp_path):
     assert 1e-6 < error < 0.05  # it is another precision, and these weights are random
 
 
-@pytest.mark.parametrize("model", ["small", "realtime", "accurate"])
-def test_nothing_is_copied_from_the_host_while_it_runs(model):
+@pytest.fixture(scope="module", params=["small", "realtime", "accurate"])
+def program(request):
+    """What engines are given of a bundled model."""
+    return exported(load(model_path(request.param)))
+
+
+def test_nothing_is_copied_from_the_host_while_it_runs(program):
     """A CUDA graph that holds such a copy cannot be captured; torch.export calls what is copied a lifted constant."""
-    signature = exported(load(model_path(model))).graph_signature
+    signature = program.graph_signature
     assert not signature.lifted_tensor_constants
     assert "centring.optical" in signature.buffers  # what would be
 
 
-@pytest.mark.parametrize("model", ["small", "realtime", "accurate"])
-def test_numbers_in_the_graph_are_finite(model):
+def test_numbers_in_the_graph_are_finite(program):
     """torch 2.7 and 2.8 cannot save others."""
-    nodes = exported(load(model_path(model))).graph.nodes
+    nodes = program.graph.nodes
     numbers = [a for n in nodes for a in (*n.args, *n.kwargs.values()) if isinstance(a, float)]
     assert numbers
     assert np.isfinite(numbers).all()
 
 
-@pytest.mark.parametrize("model", ["small", "realtime", "accurate"])
-def test_one_tensorrt_engine_can_take_the_whole_graph(model):
+def test_one_tensorrt_engine_can_take_the_whole_graph(program):
     """torch_tensorrt 2.8 would leave these to torch, and so cut the graph into engines before and after them."""
     left_to_torch = {torch.ops.aten.all.dim, torch.ops.aten.index.Tensor}
-    used = {node.target for node in exported(load(model_path(model))).graph.nodes}
+    used = {node.target for node in program.graph.nodes}
     assert torch.ops.aten.any.dim in used
     assert not used & left_to_torch
 

@@ -35,14 +35,14 @@ def test_threads_are_those_asked_for_or_one_for_little_work(bundle, monkeypatch)
     assert asked == [(1, 0), (2, 2)]
 
 
-def test_nothing_is_reported_to_anybody(bundle, tmp_path):
+def test_nothing_is_reported_to_anybody(least, tmp_path):
     """OpenVINO reports its use, from forks, and keeps count of it in the home folder."""
     code = f"""
 import os
 os.register_at_fork(before=lambda: print("forked"))
 from pstmo_ros.core.bundle import load
 from pstmo_ros.engines import load_engine
-print(load_engine(load({str(bundle.path)!r}), "openvino").name)
+print(load_engine(load({str(least.path)!r}), "openvino").name)
 """
     outside = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -82,14 +82,18 @@ def test_a_broken_openvino_is_passed_over(bundle, tmp_path, fault):
     assert said.stdout.startswith("torch"), said.stderr
 
 
-def test_nobody_has_no_poses(bundle):
-    engine = load_engine(bundle, "openvino", FP32)
+@pytest.fixture(scope="module")
+def engine(bundle):
+    return load_engine(bundle, "openvino", FP32)
+
+
+def test_nobody_has_no_poses(engine, bundle):
     engine(bundle.golden_x)
     assert engine(bundle.golden_x[:0]).shape == (0, 17, 3)
 
 
-def test_callers_in_several_threads_get_their_own_poses(bundle):
-    engine, wrong = load_engine(bundle, "openvino", FP32), []
+def test_callers_in_several_threads_get_their_own_poses(engine, bundle):
+    wrong = []
 
     def call(k):
         for _ in range(300):
@@ -104,8 +108,7 @@ def test_callers_in_several_threads_get_their_own_poses(bundle):
     assert not wrong
 
 
-def test_windows_of_another_shape_are_refused(bundle):
-    engine = load_engine(bundle, "openvino", FP32)
+def test_windows_of_another_shape_are_refused(engine, bundle):
     for windows in (bundle.golden_x[:1, :1], bundle.golden_x[:1, :, :1], bundle.golden_x[:1, :, :, :1]):
         with pytest.raises(ValueError, match="give "):
             engine(windows)

@@ -10,6 +10,7 @@ from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -99,15 +100,20 @@ class Graph:
         return self.lifter
 
     def match(self):
+        """Wait until the publishers of both sides know of the other side's subscriptions.
+
+        Not for an output that an override has made best effort: our subscriptions are reliable.
+        """
+        topics = [f"/lifter/{name}" for name in OUTPUTS]
+        outputs = [p for p in self.lifter.publishers if p.topic_name in topics]
+        outputs = [p for p in outputs if p.qos_profile.reliability == ReliabilityPolicy.RELIABLE]
         self.until(
             lambda: (
-                self.keypoints.get_subscription_count()
-                and self.camera_info.get_subscription_count()
-                and all(self.node.count_publishers(f"/lifter/{name}") for name in OUTPUTS)
+                all(p.get_subscription_count() for p in (self.keypoints, self.camera_info, *outputs))
+                and all(self.node.count_publishers(topic) for topic in topics)
             ),
             "the lifter's topics did not match",
         )
-        self.spin(0.2)  # its publishers see our subscriptions a little later than the graph does
 
     def send(self, recording, t, with_camera=True, ids=True):
         header = Header(stamp=messages.stamp(int(recording.stamps_ns[t])), frame_id=FRAME)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pstmo_ros.core import skeleton
 from training.datasets import h36m
+from training.mocap import CMU
 
 FRAMES = 12
 
@@ -16,6 +17,20 @@ def world(frames: int = FRAMES) -> np.ndarray:
     """32 joints (T, 32, 3) near the room's middle, each at a place of its own, moving 4 cm a frame."""
     joints = np.random.default_rng(0).uniform(-0.4, 0.4, (32, 3)) + np.array([0, 0, 0.9])
     return (joints + np.arange(frames)[:, None, None] * np.array([0.04, 0, 0])).astype(np.float32)
+
+
+def write_some_mocap(path):
+    """Every fortieth clip of the open set: what few steps need of it, whose poses' rarity is found in no time."""
+    with np.load(CMU) as file:
+        data = dict(file)
+    kept = np.sort(np.concatenate([np.flatnonzero(data["split"] == s)[::40] for s in ("train", "val", "test")]))
+    frames = [np.arange(s, s + n) for s, n in zip(data["clip_start"][kept], data["clip_len"][kept], strict=True)]
+    for name in ("clip_name", "subject", "split", "quality", "action"):
+        data[name] = data[name][kept]
+    data["positions"] = data["positions"][np.concatenate(frames)]
+    data["clip_len"] = data["clip_len"][kept]
+    data["clip_start"] = np.cumsum(data["clip_len"]) - data["clip_len"]
+    np.savez(path, **data)
 
 
 def write_h36m(folder, subjects=("S9",), actions=("Walking 1", "Directions"), keypoints="gt", poses=None):

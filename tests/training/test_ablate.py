@@ -20,13 +20,18 @@ def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *args: 
     return capsys.readouterr().out
 
 
+@pytest.fixture
+def tiny(some_mocap):
+    return [*TINY, f"data={some_mocap}"]
+
+
 def _rows(printed: str) -> list[list[str]]:
     lines = [line for line in printed.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:] if "---" not in line]
 
 
-def test_table_3_runs_prints_in_the_papers_shape_and_is_kept(monkeypatch, capsys, tmp_path):
-    printed = _run(monkeypatch, capsys, "components", *TINY, "--out", tmp_path)
+def test_table_3_runs_prints_in_the_papers_shape_and_is_kept(tiny, monkeypatch, capsys, tmp_path):
+    printed = _run(monkeypatch, capsys, "components", *tiny, "--out", tmp_path)
     rows = _rows(printed)
     assert [row[:5] for row in rows] == [
         ["x", "", "", "", ""],
@@ -40,20 +45,20 @@ def test_table_3_runs_prints_in_the_papers_shape_and_is_kept(monkeypatch, capsys
     assert len(list(tmp_path.glob("pretrain-*/model.safetensors"))) == 2  # with and without TDS
 
     monkeypatch.setattr(Optimisation, "save", lambda *_: pytest.fail("a row that was kept ran again"))
-    again = _run(monkeypatch, capsys, "components", *TINY, "--out", tmp_path)
+    again = _run(monkeypatch, capsys, "components", *tiny, "--out", tmp_path)
     assert _rows(again) == rows
 
 
-def test_a_tables_seeds_are_averaged(monkeypatch, capsys, tmp_path):
-    printed = _run(monkeypatch, capsys, "pretraining", *TINY, "--rows", 1, "--seeds", 1, 2, "--out", tmp_path)
+def test_a_tables_seeds_are_averaged(tiny, monkeypatch, capsys, tmp_path):
+    printed = _run(monkeypatch, capsys, "pretraining", *tiny, "--rows", 1, "--seeds", 1, 2, "--out", tmp_path)
     figures = [json.loads(p.read_text())["mpjpe_mm"]["whole_windows"] for p in tmp_path.glob("finetune-*/result.json")]
     assert len(figures) == 2
     (row,) = _rows(printed)
     assert row[-2] == f"{sum(figures) / 2:.1f} ({min(figures):.1f} to {max(figures):.1f})"
 
 
-def test_the_transformer_sem_trains(monkeypatch, capsys, tmp_path):
-    (row,) = _rows(_run(monkeypatch, capsys, "sem", *TINY, "--rows", 2, "--out", tmp_path))
+def test_the_transformer_sem_trains(tiny, monkeypatch, capsys, tmp_path):
+    (row,) = _rows(_run(monkeypatch, capsys, "sem", *tiny, "--rows", 2, "--out", tmp_path))
     assert row[0] == "Transformer"
 
 

@@ -1,5 +1,6 @@
 """Baselines see what they are said to see, and the page names them all."""
 
+import dataclasses
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from pstmo_ros.core.model_config import ModelConfig
 from training import baselines
 from training.baselines import NETWORKS, PSTMO, Baseline, Dilated, SingleFrame
+from training.mocap import CMU, load_mocap
 
 CONFIG = ModelConfig(9, 3, dim=32, heads=4, depth=1, mofa=False, centred=True, dial=True)
 
@@ -42,11 +44,13 @@ def test_an_absent_joint_changes_the_pose_and_breaks_nothing():
     assert not torch.allclose(poses, others)
 
 
-def test_every_row_is_trained_tested_and_kept(tmp_path, monkeypatch, capsys):
-    small = ("model.frames=9", "model.dim=32", "model.depth=1", "batch=8", "steps=2", "validation_windows=16")
-    page = tmp_path / "baselines.md"
+def test_every_row_is_trained_tested_and_kept(some_mocap, tmp_path, monkeypatch, capsys):
+    small = ("model.frames=9", "model.dim=32", "model.depth=1", "batch=8", "steps=1", "validation_windows=16")
+    page, mocap = tmp_path / "baselines.md", load_mocap(CMU, "val")
+    beginnings = dataclasses.replace(mocap, length=mocap.length.clamp(max=30))
+    monkeypatch.setattr(baselines, "load_mocap", lambda path, split: {(CMU, "val"): beginnings}[path, split])
     options = ("--split", "val", "--every", "1000", "--out", str(page))
-    monkeypatch.setattr(sys, "argv", ["baselines", *small, f"run={tmp_path / 'runs'}", *options])
+    monkeypatch.setattr(sys, "argv", ["baselines", *small, f"data={some_mocap}", f"run={tmp_path / 'runs'}", *options])
     baselines.main()
     rows = page.read_text().splitlines()[-7:]
     assert [r.split(" | ")[0].removeprefix("| ") for r in rows] == [*NETWORKS, *PSTMO]

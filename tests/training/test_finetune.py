@@ -102,9 +102,10 @@ def test_stage_two_may_learn_where_down_is_which_stage_one_does_not(tmp_path):
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_configurations_for_any_look_ahead_train(name, tmp_path):
+def test_configurations_for_any_look_ahead_train(some_mocap, name, tmp_path):
     small = ["init=", "model.dim=32", "model.heads=4", "batch=16", "steps=2", "validation_windows=32"]
-    config = load_config(FinetuneConfig, ROOT / f"config/training/{name}.yaml", [*small, f"run={tmp_path}"])
+    paths = [f"data={some_mocap}", f"run={tmp_path}"]
+    config = load_config(FinetuneConfig, ROOT / f"config/training/{name}.yaml", [*small, *paths])
     bundle = train(dataclasses.replace(config, out=str(tmp_path / "model.safetensors")))
     assert bundle.normalization == "rays"
     longest = bundle.config.longest_look_ahead_s
