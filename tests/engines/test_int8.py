@@ -47,6 +47,7 @@ def test_the_cache_keeps_precisions_apart(wide, vnni):
         assert (_off_mm(load_engine(wide, "openvino", options), wide) < 0.1) == (options == FP32)
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's, about itself
 def test_weights_are_rounded_to_the_nearest_step_and_what_reads_and_gives_coordinates_not_at_all(wide):
     model = openvino().convert_model(exported(wide))
     exact = {p.get_friendly_name(): p.input_value(1).get_node().data.copy() for p in _products(model)}
