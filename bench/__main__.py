@@ -77,8 +77,8 @@ def with_ratios(row: dict[str, Any]) -> dict[str, Any]:
 
 _ENGINES = """Engines: P-STMO-S, d = 256, random weights. `plain` is an eager model written the way the published
 one is, on the same device; `floor` is the model's matrix products at the rate of one large product in fp32. `bf16`,
-`fp16` and `int8`, where the machine has units for them, are what these precisions give; `off` how far their poses (of
-bodies of about a metre) are from fp32's in the mean."""
+`fp16` and `int8`, where the machine has units for them, are what these precisions give; `off` how far their poses,
+whose joints are half a metre from the pelvis, are from fp32's in the mean."""
 _NODE = """The node as a process of its own, over DDS, beside a bare relay of the same messages: latency from
 sending the keypoints to receiving the skeletons, and processor time per frame. Between messages that come 20 ms apart,
 whatever else runs on the machine takes the caches; at 200 a second it has no time to."""

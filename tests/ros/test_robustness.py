@@ -242,7 +242,8 @@ def test_simulated_time_that_runs_and_is_reset(graph, bundle, recording, expecte
         assert stamps(got) == simulated.stamps_ns[:30].tolist()
     reported.clear()
     graph.until(lambda: reported)
-    assert 0 <= float(values(reported[-1])["age of newest keypoints"].split()[0]) < 1, "by the simulation's clock"
+    age_s = float(values(reported[-1])["age of newest keypoints"].split()[0])
+    assert 0 <= age_s < 10, "by the simulation's clock: by another it is decades"
     log = capfd.readouterr().err
     assert log.count("stamps went back") == 1
     assert log.count("WARN") == 1
