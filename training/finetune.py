@@ -9,7 +9,6 @@ Writes checkpoints and TensorBoard logs to ``run`` and, at the end, the model fi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -153,7 +152,7 @@ def start_from(model: STMO, path: str, normalization: str) -> None:
     if is_stage_one(path):
         take_encoder(model, path, normalization)
         return
-    bundle = load(path if Path(path).suffix else model_path(path))
+    bundle = load(model_path(path))
     if bundle.config.gravity and not model.config.gravity:
         raise ValueError(
             f"init: {path!r} has model.gravity=true, this run false; set model.gravity=true and batches.gravity_known"

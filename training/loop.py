@@ -54,14 +54,6 @@ class Process(NamedTuple):
         return self.rank == 0
 
 
-def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings by their names with dots."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return flat
-
-
 def join(config: RunConfig) -> Process:
     """Take part in the run that torchrun started, or be the only process.
 
@@ -289,3 +281,11 @@ def _commit() -> str:
     except OSError:
         return ""
     return asked.stdout.strip()
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings by their names with dots."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return flat

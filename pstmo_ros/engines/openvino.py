@@ -135,6 +135,7 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
     if precision == "int8" and not has_vnni():
         raise Unavailable("this CPU has no VNNI, which int8 needs; give precision auto or fp32")
 
+    weights = "int8" if precision == "int8" else "fp32"  # bf16 is a matter of running them
     passes = 1 + bundle.config.mirrored
     per_window = passes * bundle.config.frames * sum(p.numel() for p in bundle.model.parameters())
 
@@ -147,14 +148,14 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
             warnings.simplefilter("ignore", FutureWarning)  # torch's, about itself
             model = ov.convert_model(_spelled_out(exported(bundle)))
         model.reshape([-1, *bundle.golden_x.shape[1:]])
-        if precision == "int8":
+        if weights == "int8":
             _round_weights(model)
         ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
     return Recipe(
         f"OpenVINO {ov.__version__}",
         bundle,
-        ("openvino", ov.__version__, *(["int8"] if precision == "int8" else [])),
+        ("openvino", ov.__version__, weights),
         write,
         lambda folder: OpenVinoEngine(folder / "model.xml", precision, threads, options.people),
     )
