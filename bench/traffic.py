@@ -38,13 +38,15 @@ class Traffic:
 
 
 def crowd(people: int) -> Recording:
-    """The bundled recording's two people, side by side as often as it takes."""
+    """The bundled recording's two people, side by side as often as it takes, by a lens that distorts, as most do."""
     sample = load_recording(SAMPLE)
     two = sample.keypoints.shape[1]
     shifts = np.array([(60.0 * (k // two), 0, 0) for k in range(people)], np.float32)
     keypoints = sample.keypoints[:, np.arange(people) % two] + shifts[:, None]
     ids = np.tile(np.arange(people) + 1, (len(keypoints), 1))
-    return dataclasses.replace(sample, keypoints=keypoints, person_ids=ids, truth_m=None)
+    assert sample.camera is not None
+    camera = dataclasses.replace(sample.camera, distortion=(0.05, 0.01, 0.001, 0.001, 0.0))
+    return dataclasses.replace(sample, keypoints=keypoints, person_ids=ids, camera=camera, truth_m=None)
 
 
 @contextmanager

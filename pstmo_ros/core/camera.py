@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from pstmo_ros.core.layouts import nearest
-from pstmo_ros.core.types import Floats
+from pstmo_ros.core.types import Complexes, Floats, as_complex
 
 # How many coefficients each model has. plumb_bob: k1 k2 p1 p2 k3. rational_polynomial: those and k4 k5 k6.
 # equidistant (fisheye): k1 k2 k3 k4 of the angle.
 LENSES = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
-_STEPS, _DONE = 30, 1e-9  # of Newton's method: at most so many, or until no ray moves further than that
+_STEPS, _DONE = 30, 1e-7  # of Newton's method: at most so many, or until no ray moves further than that
 _FLAT, _FAR, _WRONG = 0.05, 0.5, 1e-6  # its least slope and longest step, and what is no solution
 _WIDEST = math.radians(89)  # a fisheye's rays beyond have no x/z that the model could use
 
@@ -79,6 +80,11 @@ class Camera:
         """Whether pixels are anything but the rays, scaled."""
         return self.lens == "equidistant" or any(self.distortion)
 
+    @property
+    def plain(self) -> Camera:
+        """The same camera with a lens that does not distort."""
+        return dataclasses.replace(self, distortion=(0.0,) * 5, lens="plumb_bob") if self.distorted else self
+
     def rays(self, points_px: Floats) -> Floats:
         """Pixels (…, 2) -> undistorted rays (…, 2); NaN stays NaN, and so becomes what no ray falls on."""
         distorted = (np.asarray(points_px, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
@@ -101,41 +107,41 @@ class Camera:
 
     def _bend(self, rays: Floats) -> Floats:
         """Rays -> distorted rays (…, 2): plumb_bob is a rational_polynomial without k4..k6."""
-        return self._bend_with_slopes(rays)[0]
+        bent = self._bend_with_slopes(as_complex(rays))[0]
+        return np.stack([bent.real, bent.imag], -1)
 
-    def _bend_with_slopes(self, rays: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """Distorted rays (…, 2), and the derivatives dx'/dx, dy'/dy and dx'/dy = dy'/dx, each (…)."""
+    def _bend_with_slopes(self, rays: Complexes) -> tuple[Complexes, Floats, Complexes]:
+        """Rays z = x + iy -> distorted rays, and the slopes a (real) and b (…): dz moves them by a dz + b conj(dz)."""
         k1, k2, p1, p2, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0)[:8]
-        x, y = rays[..., 0], rays[..., 1]
-        xy, r2 = x * y, x * x + y * y
-        over, under = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-        radial = over / under
-        slope = 2 * (k1 + r2 * (2 * k2 + 3 * k3 * r2) - radial * (k4 + r2 * (2 * k5 + 3 * k6 * r2))) / under
-        bent_x = x * radial + 2 * p1 * xy + p2 * (r2 + 2 * x * x)
-        bent_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * xy
-        return (
-            np.stack([bent_x, bent_y], -1),
-            radial + x * x * slope + 2 * p1 * y + 6 * p2 * x,
-            radial + y * y * slope + 6 * p1 * y + 2 * p2 * x,
-            xy * slope + 2 * p1 * x + 2 * p2 * y,
-        )
+        p = complex(p2, p1)
+        r2 = np.square(rays.real) + np.square(rays.imag)
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        slope = k1 + r2 * (2 * k2 + r2 * (3 * k3))  # of radial, by r2
+        if k4 or k5 or k6:
+            under = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+            radial = radial / under
+            slope = (slope - radial * (k4 + r2 * (2 * k5 + r2 * (3 * k6)))) / under
+        tangential = p.conjugate() * rays
+        bent = rays * (radial + tangential) + 2 * p * r2
+        return bent, radial + r2 * slope + 4 * tangential.real, rays * (rays * slope + 2 * p)
 
     def _unbend(self, distorted: Floats) -> Floats:
         """The inverse of ``_bend`` by Newton's method, damped where the lens folds over."""
-        rays = distorted
+        target = as_complex(distorted)
+        rays = target
         for _ in range(_STEPS):
-            bent, xx, yy, xy = self._bend_with_slopes(rays)
-            error = bent - distorted
-            determinant = np.maximum(xx * yy - xy * xy, _FLAT)
-            move_x = (error[..., 0] * yy - error[..., 1] * xy) / determinant
-            move_y = (error[..., 1] * xx - error[..., 0] * xy) / determinant
-            move = np.clip(np.stack([move_x, move_y], -1), -_FAR, _FAR)
-            rays = rays - move
-            if not (np.abs(move) > _DONE).any():
+            bent, a, b = self._bend_with_slopes(rays)
+            error = bent - target
+            determinant = a * a - np.square(b.real) - np.square(b.imag)
+            move = (a * error - b * error.conj()) * (1 / np.maximum(determinant, _FLAT))
+            far = abs(move)
+            rays = rays - move * (_FAR / np.maximum(far, _FAR))
+            if not (far > _DONE).any():
                 break
         # Pixels that the lens' fold leaves out also have a solution, on the other side of the axis.
-        found = (np.abs(self._bend(rays) - distorted) < _WRONG).all(-1) & ((rays * distorted).sum(-1) >= 0)
-        return np.where(found[..., None], rays, np.nan)
+        error = self._bend_with_slopes(rays)[0] - target
+        found = (abs(error) < _WRONG) & ((rays * target.conj()).real >= 0)
+        return np.where(found[..., None], np.stack([rays.real, rays.imag], -1), np.nan)
 
     def _bend_fisheye(self, rays: Floats) -> Floats:
         r = np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -147,8 +153,11 @@ class Camera:
         bent = np.linalg.norm(distorted, axis=-1, keepdims=True)
         theta = np.clip(bent, 0, _WIDEST)
         for _ in range(_STEPS):
-            slope = (self._fisheye(theta + 1e-6) - self._fisheye(theta - 1e-6)) / 2e-6
-            theta = np.clip(theta - (self._fisheye(theta) - bent) / np.maximum(slope, _FLAT), 0, math.pi / 2)
+            before = theta
+            move = (self._fisheye(theta) - bent) / np.maximum(self._fisheye_slope(theta), _FLAT)
+            theta = np.clip(theta - move, 0, math.pi / 2)
+            if not (np.abs(theta - before) > _DONE).any():
+                break
         seen = (theta < _WIDEST) & (np.abs(self._fisheye(theta) - bent) < _WRONG)
         scale = np.where(bent > 1e-9, np.tan(theta) / np.maximum(bent, 1e-9), 1.0)
         return np.where(seen, distorted * scale, np.nan)
@@ -157,3 +166,8 @@ class Camera:
         k1, k2, k3, k4 = self.distortion
         t2 = theta * theta
         return theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+
+    def _fisheye_slope(self, theta: Floats) -> Floats:
+        k1, k2, k3, k4 = self.distortion
+        t2 = theta * theta
+        return 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))

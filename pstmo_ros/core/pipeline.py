@@ -36,10 +36,10 @@ class LifterConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """What the model needs for everyone who is due: their windows (B, N, 17, 2) in pixels.
+    """What the model needs for everyone who is due: their windows (B, N, 17, 2) in pixels, without distortion.
 
     stamps_ns: of the frames that are due, those that show nobody included. view: whose pixels they are, where it is
-    known how the camera stands; else its own.
+    known how the camera stands; else the camera's own.
     """
 
     due: list[Due]
@@ -90,7 +90,7 @@ class PoseLifter:
         due, view = windows.due, windows.view
         if not due:
             return []
-        camera = view.camera if view else camera
+        camera = view.camera if view else camera and camera.plain
         points = normalize(windows.joints_px, windows.size_px, camera, self.normalization)
         if self.takes_gravity:
             points = with_down(points, camera.down if camera else None)

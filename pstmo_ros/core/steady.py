@@ -33,8 +33,7 @@ class View:
     def of(cls, camera: Camera, stand: Stand) -> View:
         """What the camera sees as it stands, without distortion."""
         x, y, z = (-stand.rotation[:, 2]).tolist()
-        plain = dataclasses.replace(camera, distortion=(0.0,) * 5, lens="plumb_bob", down=(x, y, z))
-        return cls(plain, stand.rotation)
+        return cls(dataclasses.replace(camera.plain, down=(x, y, z)), stand.rotation)
 
     def shows(self, points_px: Floats, camera: Camera, rotation: Floats) -> Floats:
         """Where the points (..., 2) px of a camera that is turned otherwise are here, float32; NaN behind it."""
@@ -52,28 +51,33 @@ class View:
 
 class Steadier:
     """Lets a camera that turns have one view for as long as it does not turn too far; without one, images are those of
-    the newest intrinsics."""
+    the newest intrinsics, without distortion. So a keypoint is undistorted once, not in each window that it is part of.
+    """
 
     def __init__(self) -> None:
         self.view: View | None = None  # None while nobody knows how the camera stands, or what it is
         self._stand: Stand | None = None
-        self._camera: Camera | None = None  # of the newest frame
+        self._camera: Camera | None = None  # the newest that was known,
+        self._plain: Camera | None = None  # and the same without distortion
 
     def take(self, frame: Frame2D, camera: Camera | None) -> tuple[Frame2D, Move | None]:
         """A frame as the view shows it, with the stand that counts for it; and, if the view, or without one the camera,
         is another one from now on, where the pixels of what came before are in its image."""
+        lens = camera or self._camera  # intrinsics that are lost still say how the lens bends
+        if lens is None:
+            return frame, None
+        before, held = self.view, self._plain or lens
+        if lens is not self._camera or self._plain is None:
+            self._camera, self._plain = lens, dataclasses.replace(lens.plain, down=None)
         stand = frame.stand or self._stand
-        was, self._camera = self._camera, camera
+        turned = _SAME if stand is None else stand.rotation
         if stand is None or camera is None:
-            self.view = None
-            if camera is was or camera is None or was is None or camera == dataclasses.replace(was, down=camera.down):
-                return frame, None
-            return frame, partial(View(camera, _SAME).shows, camera=was, rotation=_SAME)
-        move, before, self._stand = None, self.view, stand
-        if before is None or before.turned_by(stand.rotation) > _FAR:
-            self.view = View.of(camera, stand)
-            old, rotation = (was or camera, stand.rotation) if before is None else (before.camera, before.rotation)
-            move = partial(self.view.shows, camera=old, rotation=rotation)
-        assert self.view is not None
-        points_px = self.view.shows(frame.keypoints_px, camera, stand.rotation)
-        return dataclasses.replace(frame, keypoints_px=points_px, stand=stand), move
+            self.view, now = None, View(self._plain, turned)
+        else:
+            self._stand, frame = stand, dataclasses.replace(frame, stand=stand)
+            self.view = now = before if before and before.turned_by(turned) <= _FAR else View.of(camera, stand)
+        if self.view or lens.distorted:
+            frame = dataclasses.replace(frame, keypoints_px=now.shows(frame.keypoints_px, lens, turned))
+        if before is None:
+            return frame, None if held == now.camera else partial(now.shows, camera=held, rotation=turned)
+        return frame, None if before is now else partial(now.shows, camera=before.camera, rotation=before.rotation)

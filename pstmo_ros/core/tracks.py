@@ -61,7 +61,8 @@ class Oddity(Enum):
 class Tracks:
     """Everyone in view. ``observe`` takes frames in; it returns the people whose poses are due, oldest stamp first.
 
-    Where frames say how the camera stands, all pixels held are those of ``steadier.view``.
+    All pixels held are without distortion, once a camera is known; where frames say how it stands, they are those of
+    ``steadier.view``.
     """
 
     def __init__(self, spec: WindowSpec, look_ahead_s: float, config: TrackConfig, smoothing: SmoothingConfig) -> None:

@@ -8,7 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import load
+from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
+from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.types import Stand
 from pstmo_ros.engines import load_engine, model_path
 from tests.conftest import RATE_HZ, record, walker
@@ -186,3 +188,48 @@ def test_a_camera_whose_intrinsics_are_lost_says_nobodys_place(bundle, camera):
         known = not 20 <= t < 40
         (pose,) = lifter.step(frame, camera if known else None)
         assert (pose.position_m is not None) == known
+
+
+LENSES = {
+    "plumb_bob": (-0.25, 0.08, 0.002, -0.001, 0.0),
+    "rational_polynomial": (0.6, 0.1, 0.001, -0.002, 0.003, 0.9, 0.25, 0.01),
+    "equidistant": (-0.005, 0.04, -0.037, 0.006),
+}
+
+
+@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize(("look_ahead_s", "known_from"), [(0.0, 0), (0.2, 0), (0.0, 40)])
+def test_people_stand_where_they_would_without_distortion(bundle, camera, lens, look_ahead_s, known_from):
+    """From where camera_info comes on, too: what was seen before is then undistorted."""
+    recording = filmed([standing(2.0, 5.0, y) for y in (-0.8, 0.8)], camera, drive(2.0))
+    model = bundle.at(look_ahead_s)
+    engine, lifted = load_engine(model, "torch"), []
+    config = LifterConfig(look_ahead_s, smoothing=SmoothingConfig(enabled=False))  # which remembers what came before
+    for other in (camera.plain, dataclasses.replace(camera, lens=lens, distortion=LENSES[lens])):
+        lifter, poses = PoseLifter(model, engine, config), []
+        for t, frame in enumerate(recording.frames()):
+            seen_px = other.project(recording.truth_m[t]).astype(np.float32)
+            frame = dataclasses.replace(frame, keypoints_px=seen_px, stand=None)
+            poses += lifter.step(frame, other if t >= known_from else None)
+        lifted.append(poses[2 * known_from :])
+    assert lifted[0]
+    for one, same in zip(*lifted, strict=True):
+        assert (one.person_id, one.stamp_ns) == (same.person_id, same.stamp_ns)
+        np.testing.assert_allclose(one.position_m, same.position_m, atol=1e-3)
+
+
+def test_a_keypoint_is_undistorted_once_not_in_each_window(bundle, camera, monkeypatch):
+    """Newton's method over whole windows took a small model's time several times over."""
+    undone, rays = [], Camera.rays
+
+    def counted(self, points_px):
+        undone.append(np.size(points_px) // 2 if self.distorted else 0)
+        return rays(self, points_px)
+
+    monkeypatch.setattr(Camera, "rays", counted)
+    assert camera.distorted
+    lifter = PoseLifter(bundle, load_engine(bundle, "torch"))
+    for frame in record([walker(1.0)], camera).frames():
+        undone.clear()
+        assert lifter.step(frame, camera)
+        assert sum(undone) == skeleton.J
