@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from pstmo_ros.core.camera import Camera
-from pstmo_ros.core.types import Floats, Frame2D, Move, Stand
+from pstmo_ros.core.types import Floats, Move, Stand
 
 OLDEST_S = 0.2  # how far away in time what is known of a camera's stand may be
 _AHEAD = 0.1  # cosine of the angle to the optical axis; beyond, nothing has a place in an image
@@ -60,24 +60,27 @@ class Steadier:
         self._camera: Camera | None = None  # the newest that was known,
         self._plain: Camera | None = None  # and the same without distortion
 
-    def take(self, frame: Frame2D, camera: Camera | None) -> tuple[Frame2D, Move | None]:
-        """A frame as the view shows it, with the stand that counts for it; and, if the view, or without one the camera,
-        is another one from now on, where the pixels of what came before are in its image."""
+    def take(
+        self, joints_px: Floats, stand: Stand | None, camera: Camera | None
+    ) -> tuple[Floats, Stand | None, Move | None]:
+        """Joints (P, 17, 2) px of one frame as the view shows them, and the stand that counts for it; and, if the view,
+        or without one the camera, is another one from now on, where the pixels of what came before are in its image."""
         lens = camera or self._camera  # intrinsics that are lost still say how the lens bends
         if lens is None:
-            return frame, None
+            return joints_px, stand, None
         before, held = self.view, self._plain or lens
         if lens is not self._camera or self._plain is None:
             self._camera, self._plain = lens, dataclasses.replace(lens.plain, down=None)
-        stand = frame.stand or self._stand
+        stand = stand or self._stand
         turned = _SAME if stand is None else stand.rotation
         if stand is None or camera is None:
             self.view, now = None, View(self._plain, turned)
         else:
-            self._stand, frame = stand, dataclasses.replace(frame, stand=stand)
+            self._stand = stand
             self.view = now = before if before and before.turned_by(turned) <= _FAR else View.of(camera, stand)
         if self.view or lens.distorted:
-            frame = dataclasses.replace(frame, keypoints_px=now.shows(frame.keypoints_px, lens, turned))
+            joints_px = now.shows(joints_px, lens, turned)
         if before is None:
-            return frame, None if held == now.camera else partial(now.shows, camera=held, rotation=turned)
-        return frame, None if before is now else partial(now.shows, camera=before.camera, rotation=before.rotation)
+            return joints_px, stand, None if held == now.camera else partial(now.shows, camera=held, rotation=turned)
+        move = None if before is now else partial(now.shows, camera=before.camera, rotation=before.rotation)
+        return joints_px, stand, move

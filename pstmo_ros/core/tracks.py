@@ -17,7 +17,7 @@ from pstmo_ros.core.sides import ORDERS
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.steady import Steadier
 from pstmo_ros.core.track import Due, Track
-from pstmo_ros.core.types import Floats, Frame2D
+from pstmo_ros.core.types import Floats, Frame2D, Stand
 from pstmo_ros.core.window import History, Indices, WindowSpec
 
 
@@ -103,9 +103,9 @@ class Tracks:
         self.oddities, self.rows = [], {}
         self._move_to(frame.stamp_ns)
         assert self._newest_ns is not None
-        frame = self._steady(frame, camera)
         joints, scores = layouts.to_model_joints(layouts.get(frame.layout), frame.keypoints_px, frame.scores)
-        doubtful = scores < self.config.min_score
+        joints, stand = self._steady(joints, frame.stand, camera)
+        doubtful = (scores < self.config.min_score) | np.isnan(joints[..., 0])
         joints[doubtful], scores[doubtful] = np.nan, 0
 
         sizes_px = extent(joints).tolist()
@@ -113,7 +113,7 @@ class Tracks:
             self.rows[track.person_id] = p
             now = self._settled(track, frame.stamp_ns, joints[p], sizes_px[p])
             track.history.add(frame.stamp_ns, joints[p, now])
-            due = Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now], frame.stand)
+            due = Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now], stand)
             self._pending.append(due)
         if Oddity.DUPLICATE not in self.oddities:
             self._unanswered.append(frame.stamp_ns)
@@ -145,15 +145,15 @@ class Tracks:
                 track.smoother = OneEuro(smoothing)
         self.config, self.smoothing = config, smoothing
 
-    def _steady(self, frame: Frame2D, camera: Camera | None) -> Frame2D:
-        """The frame as a camera that does not turn would see it; so is everything held, if need be."""
-        frame, move = self.steadier.take(frame, camera)
+    def _steady(self, joints_px: Floats, stand: Stand | None, camera: Camera | None) -> tuple[Floats, Stand | None]:
+        """Joints as a camera that does not turn would see them; so is everything held, if need be."""
+        joints_px, stand, move = self.steadier.take(joints_px, stand, camera)
         if move is not None:
             for track in self._tracks.values():
                 track.turn(move)
             for due in self._pending:
                 due.joints_px[:] = move(due.joints_px)
-        return frame
+        return joints_px, stand
 
     def _due(self, until_ns: int | None) -> list[Due]:
         due = [d for d in self._pending if until_ns is None or d.stamp_ns <= until_ns]
