@@ -139,7 +139,6 @@ class Camera:
             if not (far > _DONE).any():
                 break
         # Pixels that the lens' fold leaves out also have a solution, on the other side of the axis.
-        error = self._bend_with_slopes(rays)[0] - target
         found = (abs(error) < _WRONG) & ((rays * target.conj()).real >= 0)
         return np.where(found[..., None], np.stack([rays.real, rays.imag], -1), np.nan)
 

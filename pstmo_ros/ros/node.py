@@ -194,10 +194,10 @@ class Lifter(LifecycleNode):
                 self._transforms.forget()
         elif apart := self._calibration.clocks_apart(frame.stamp_ns * 1e-9, arrived):
             self._warn(apart, key="clocks")
-        states = [tracks.state(i) for i in tracks.person_ids]
-        self._diagnostics.people = {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
         if self._worker is not None and windows.stamps_ns:
             self._worker.put(Job(header, windows, camera, arrived))
+        states = [tracks.state(i) for i in tracks.person_ids]
+        self._diagnostics.people = {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
 
     def _lift(self, job: Job) -> None:
         """The worker's part: lift, and publish in the order of stamps."""
