@@ -21,9 +21,10 @@ from pstmo_ros.core.ranges import Range
 from pstmo_ros.engines import model_path
 from training.batches import Batch
 from training.config import RunConfig, parse_run
-from training.loop import Objective, join, optimise, provenance
+from training.loop import Objective, join, optimise
 from training.metrics import joint_errors_mm, mpjpe_mm
 from training.mpm import ENCODER_SETTINGS, add_gravity, check_fit, is_stage_one, take_encoder
+from training.provenance import provenance
 from training.sources import open_data
 
 _GOLDEN_WINDOWS = 4

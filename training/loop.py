@@ -11,8 +11,6 @@ import dataclasses
 import json
 import math
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -29,7 +27,7 @@ from tqdm import tqdm
 from training.config import RunConfig
 from training.optimizers import optimizers
 from training.outputs import check_file, check_folder
-from training.sources import DATASETS, Source, steps_per_epoch
+from training.sources import Source, steps_per_epoch
 
 _SHOW_EVERY = 20  # steps
 CHECKPOINT = "checkpoint.pt"
@@ -106,8 +104,18 @@ class Optimisation:
             schedule.step()
         self.step += 1
 
+    def check(self) -> None:
+        """ValueError once weights are not finite: they stay so, and every later checkpoint would be as useless."""
+        if not all(p.isfinite().all() for p in self.model.parameters()):
+            c = self.config
+            raise ValueError(
+                f"training has diverged by step {self.step}: weights are NaN or infinite; lower learning_rate "
+                f"({c.learning_rate:g}), raise warmup ({c.warmup}) or let clip_norm ({c.clip_norm:g}) be about 1"
+            )
+
     def save(self, path: Path) -> None:
         """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole."""
+        self.check()
         state = {
             "step": self.step,
             "config": self._settings(),
@@ -178,6 +186,8 @@ def optimise(
         while state.step < state.steps:
             loss, error = _step(config, process, trained, source, state)
             report.step(loss, error)
+            if state.step % _SHOW_EVERY == 0:
+                state.check()
             last = state.step == state.steps
             if process.first and (state.step % config.validate_every == 0 or last):
                 figures = validate()
@@ -261,26 +271,6 @@ class _Report:
             self.writer.add_scalar(f"val/{self.figure}/{name}", figure, self.state.step)
         shown = ", ".join(f"{k} {v:.1f}" for k, v in figures.items())
         self.bar.write(f"step {self.state.step}: val {self.figure} {shown}")
-
-
-def provenance(config: RunConfig, stage: str) -> dict[str, Any]:
-    """What goes into a model file about where its weights come from."""
-    return {
-        "data": Path(config.data).name if config.dataset == "mocap" else config.dataset,
-        "licence": DATASETS[config.dataset],
-        "command": f"python -m training.{stage} " + " ".join(sys.argv[1:]),
-        "commit": _commit(),
-        "config": dataclasses.asdict(config),
-    }
-
-
-def _commit() -> str:
-    """The repository's commit; empty outside of one, or where there is no git to ask."""
-    try:
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return asked.stdout.strip()
 
 
 def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -18,8 +18,9 @@ from torch import Tensor
 from pstmo_ros.core.ranges import Range
 from training.batches import Batch
 from training.config import RunConfig, parse_run
-from training.loop import Objective, join, optimise, provenance
+from training.loop import Objective, join, optimise
 from training.mpm import MaskedPoseModel, MaskingConfig, draw_masks, recovery_error, save_stage_one
+from training.provenance import provenance
 from training.sources import open_data
 
 

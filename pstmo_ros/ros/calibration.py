@@ -18,11 +18,18 @@ CLOCKS_APART_S = 5.0
 class Calibration:
     """camera: None while none is known; why_not then says so, in words. size_px: the image's, (0, 0) while unknown."""
 
-    def __init__(self, topic: str, size_px: tuple[int, int], rectified: bool, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        size_px: tuple[int, int],
+        rectified: bool,
+        warn: Callable[[str], None],
+        info: Callable[[str], None],
+    ) -> None:
         self.camera: Camera | None = None
         self.size_px = size_px
         self.why_not = f"no camera_info on {topic}"
-        self._rectified, self._warn = rectified, warn
+        self._rectified, self._warn, self._info = rectified, warn, info
         self._content: tuple[Any, ...] = ()
         self._clock: tuple[float, float] | None = None  # arrival and stamp of the newest camera_info
 
@@ -45,12 +52,15 @@ class Calibration:
             if self.camera is None:
                 self.why_not = f"camera_info is of no use: {said}"
             return
-        self.size_px = image_size(message)
+        self.size_px, before = image_size(message), self.camera
         try:
             self.camera = camera_from(message, self._rectified)
             self.why_not = "camera_info has K all zero: the camera is not calibrated"
         except ValueError as e:
             self.camera, self.why_not = None, f"camera_info is of no use: {e}"
+        if self.camera is not None and before is None:  # after a warning that none is known, good news
+            c = self.camera
+            self._info(f"camera_info: {c.width} x {c.height} pixels, fx {c.fx:.1f}, fy {c.fy:.1f}, {c.lens}")
 
     def forget_clock(self) -> None:
         """Time has jumped: the next camera_info says anew what its stamps are."""

@@ -101,7 +101,8 @@ class Lifter(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._config = config
         topic = self.resolve_topic_name("camera_info")
-        self._calibration = Calibration(topic, config.image_size, config.rectified, self._warn)
+        info = self.get_logger().info
+        self._calibration = Calibration(topic, config.image_size, config.rectified, self._warn, info)
         about = {
             "model": f"{config.model} ({bundle.sha256[:12]})",
             "engine": engine.name,
@@ -110,7 +111,7 @@ class Lifter(LifecycleNode):
         }
         self._diagnostics = Diagnostics(self, about)
         self._lifter = PoseLifter(bundle, self._diagnostics.timed(engine.infer), config.lifter)
-        self.get_logger().info(", ".join(f"{name} {value}" for name, value in about.items()))
+        info(", ".join(f"{name} {value}" for name, value in about.items()))
         if config.gravity_frame and not bundle.config.gravity:
             self.get_logger().warning(f"gravity_frame has no effect: model {config.model} was not trained with gravity")
         return super().on_configure(state)

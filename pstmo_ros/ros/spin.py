@@ -33,6 +33,8 @@ def init(args: list[str] | None) -> None:
     What goes on outside ``spin``, or in a transition (a model is compiled), is interrupted where it is. ``spin`` lets a
     frame at work be done first: cut off, it would fill the log with tracebacks. rclpy's own handlers would end its
     context at once, in a thread of theirs: whatever is under way would then fail, each in its own way.
+
+    SystemExit where ROS does not start, for arguments or a parameters file that it does not understand.
     """
 
     def interrupt(*_: object) -> None:
@@ -44,7 +46,11 @@ def init(args: list[str] | None) -> None:
 
     for ending in (*_ENDINGS, signal.SIGALRM):
         signal.signal(ending, interrupt)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as e:  # RCLError and UnknownROSArgsError among them
+        of_a_file = "; config/lifter.yaml of this package shows how it is written" if "params file" in str(e) else ""
+        raise SystemExit(f"ROS does not start: {e}{of_a_file}") from None
 
 
 def spin(node: Any) -> None:

@@ -59,7 +59,9 @@ def test_an_unknown_lens_is_named(camera):
 
 @pytest.mark.parametrize("rectified", [False, True])
 def test_a_camera_info_that_changes_is_taken(camera, rectified):
-    calibration, message = Calibration("camera_info", (0, 0), rectified, print), messages.camera_info(Header(), camera)
+    told = []
+    calibration = Calibration("camera_info", (0, 0), rectified, print, told.append)
+    message = messages.camera_info(Header(), camera)
     calibration.take(message)
     before = calibration.camera
     if rectified:
@@ -68,3 +70,5 @@ def test_a_camera_info_that_changes_is_taken(camera, rectified):
         message.roi.x_offset = 100
     calibration.take(message)
     assert calibration.camera != before
+    assert len(told) == 1, "that it has come is said, not each change: a zoom has many"
+    assert f"{camera.width} x {camera.height} pixels" in told[0]

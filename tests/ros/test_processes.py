@@ -261,3 +261,22 @@ def test_the_player_steps_through_detectors_json(graph, tmp_path):
     assert (got[0].height, got[0].width) == (1, 25)
     player.stdin.close()
     assert player.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--params-file", "FILE"], "lifter.yaml.*value before ros__parameters.*; config/lifter.yaml of this package"),
+        (["--params-file", "nowhere.yaml"], "nowhere.yaml"),
+        (["-p", "model"], "-p model"),
+        (["--modell"], "--modell"),
+    ],
+)
+def test_what_ros_does_not_understand_is_told_in_a_line(tmp_path, arguments, said):
+    (tmp_path / "lifter.yaml").write_text("lifter:\n  model: realtime\n")
+    arguments = ["--ros-args", *(str(tmp_path / "lifter.yaml") if a == "FILE" else a for a in arguments)]
+    code = f"from pstmo_ros.ros.spin import init; init({arguments})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.search(f"ROS does not start: .*{said}", done.stderr)
+    assert "Traceback" not in done.stderr

@@ -7,7 +7,8 @@ from torch import nn
 from training.batches import Batch
 from training.config import RunConfig
 from training.finetune import FinetuneConfig
-from training.loop import Objective, Optimisation, Process, _step, provenance
+from training.loop import CHECKPOINT, Objective, Optimisation, Process, _step, optimise
+from training.provenance import provenance
 
 _SLOPE = 1e3
 
@@ -91,3 +92,19 @@ def test_adam_is_amsgrad_and_adamw_decays():
 def test_without_git_a_model_file_names_no_commit(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert provenance(FinetuneConfig(), "finetune")["commit"] == ""
+
+
+@pytest.mark.parametrize(("minutes", "steps", "after"), [(0.0, 30, 4), (1e3, 30, 20), (1e3, 7, 7)])
+def test_a_training_that_has_diverged_ends_and_leaves_the_last_good_checkpoint(tmp_path, minutes, steps, after):
+    class Diverges(Tiny):
+        def forward(self, joints, poses_m):
+            loss, error = super().forward(joints, poses_m)
+            return (loss if len(self.seen) < 4 else loss * torch.nan), error
+
+    config = _config(run=str(tmp_path), steps=steps, checkpoint_minutes=minutes, learning_rate=0.5)
+    with pytest.raises(ValueError, match=f"diverged by step {after}: .*lower learning_rate .0.5."):
+        optimise(config, Process(0, 1, torch.device("cpu")), Diverges(), Draws(), dict)
+    if not minutes:
+        assert torch.load(tmp_path / CHECKPOINT)["step"] == 3
+    else:
+        assert not (tmp_path / CHECKPOINT).exists()
