@@ -42,7 +42,8 @@ class RunConfig(Settings):
     epochs: in place of ``steps`` where above 0; an epoch draws as many windows as there are, and as many mirrored.
     schedule: cosine, to 0 at the end, or exponential, times ``decay`` per epoch. clip_norm: 0 to leave gradients alone.
     weight_decay: of adamw and muon; adam, as the paper has it, takes none.
-    batch: over all processes. precision: fp32 or bf16 (autocast). compile: torch.compile, worth it on a GPU only.
+    batch: over all processes. precision: fp32, bf16 (autocast), or auto: bf16 on a device that has units for it, for
+    others are several times as slow in it. compile: torch.compile, worth it on a GPU only.
     """
 
     stage: ClassVar[str] = ""
@@ -81,7 +82,7 @@ class RunConfig(Settings):
             "dataset": tuple(_DATASETS),
             "optimizer": ("adamw", "adam", "muon"),
             "schedule": ("cosine", "exponential"),
-            "precision": ("fp32", "bf16"),
+            "precision": ("fp32", "bf16", "auto"),
         }
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:

@@ -30,6 +30,7 @@ from training.outputs import check_file, check_folder
 from training.sources import Source, steps_per_epoch
 
 _SHOW_EVERY = 20  # steps
+_BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")  # x86 (two kinds) and ARM
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -81,12 +82,22 @@ def usable_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device has units for bf16; false where this torch (before 2.10) does not know a CPU's."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    ask = getattr(torch.cpu, "get_capabilities", None) if device.type == "cpu" else None
+    return ask is not None and any(ask().get(name, False) for name in _BF16_UNITS)
+
+
 class Optimisation:
     """A model being optimised: what a checkpoint has to hold."""
 
     def __init__(self, config: RunConfig, model: nn.Module, per_epoch: int) -> None:
         c = self.config = config
         self.model, self.step = model, 0
+        device = next(model.parameters()).device
+        self.bf16 = c.precision == "bf16" or (c.precision == "auto" and has_bf16(device))
         self.steps = math.ceil(c.epochs * per_epoch) if c.epochs > 0 else c.steps
         self.optimizers = optimizers(c.optimizer, model, c.learning_rate, c.weight_decay)
         self.schedules = [
@@ -206,8 +217,7 @@ def _step(
     trained.train()
     _seed(source, config.seed, process.rank, state.step)
     batch = source.draw(config.batch // process.processes)
-    bf16 = config.precision == "bf16"
-    with torch.autocast(process.device.type, torch.bfloat16) if bf16 else nullcontext():
+    with torch.autocast(process.device.type, torch.bfloat16) if state.bf16 else nullcontext():
         loss, error = trained(batch.joints, batch.poses_m)
     state.descend(loss)
     return loss.detach(), error.detach()

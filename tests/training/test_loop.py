@@ -108,3 +108,32 @@ def test_a_training_that_has_diverged_ends_and_leaves_the_last_good_checkpoint(t
         assert torch.load(tmp_path / CHECKPOINT)["step"] == 3
     else:
         assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("precision", "units", "expected"),
+    [
+        ("auto", {"amx_bf16": True}, True),
+        ("auto", {"avx512_bf16": True, "amx_bf16": False}, True),
+        ("auto", {"avx512_bf16": False, "amx_bf16": False, "avx512_vnni": True}, False),
+        ("auto", None, False),
+        ("bf16", {}, True),
+        ("fp32", {"amx_bf16": True}, False),
+    ],
+)
+def test_auto_trains_in_bf16_where_the_cpu_has_units_for_it(monkeypatch, precision, units, expected):
+    """Without them a step takes three times as long in bf16 as in fp32."""
+    if units is None:  # torch before 2.10
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+    modes = []
+
+    class Notes(Tiny):
+        def forward(self, joints, poses_m):
+            modes.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(joints, poses_m)
+
+    config, notes = _config(precision=precision), Notes()
+    _step(config, Process(0, 1, torch.device("cpu")), notes, Draws(), Optimisation(config, notes, per_epoch=4))
+    assert modes == [expected]
