@@ -78,8 +78,10 @@ class Steadier:
         else:
             self._stand = stand
             self.view = now = before if before and before.turned_by(turned) <= _FAR else View.of(camera, stand)
-        if self.view or lens.distorted:
+        if self.view:
             joints_px = now.shows(joints_px, lens, turned)
+        elif lens.distorted:
+            joints_px = self._plain.pixels(lens.rays(joints_px)).astype(np.float32)
         if before is None:
             return joints_px, stand, None if held == now.camera else partial(now.shows, camera=held, rotation=turned)
         move = None if before is now else partial(now.shows, camera=before.camera, rotation=before.rotation)
