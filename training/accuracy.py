@@ -3,7 +3,8 @@
     python -m training.accuracy realtime --every 4 --out docs/accuracy.md
 
 Everything goes through PoseLifter.step, frame by frame, on people whom training never saw, before virtual cameras and
-the virtual detector of training.evaluate; the output filter is off. Each table changes one thing.
+the virtual detector of training.evaluate; the output filter is off. Each table changes one thing. ``--tables look-ahead
+hidden rate`` makes those alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import functools
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.engines.engine import PRECISIONS, Engine, Options
 from pstmo_ros.recording import Recording
 from training import arguments, metrics
-from training.conditions import ALL, Condition, conditions
+from training.conditions import ALL, Condition, chosen, conditions
 from training.mocap import CMU, Mocap, load_mocap
 from training.outputs import check_file
 from training.scores import action_family
@@ -154,23 +156,38 @@ def calibration(results: Sequence[Run]) -> dict[str, float]:
 
 
 def report(
-    bundle: Bundle, mocap: Mocap, clips: Sequence[int], seed: int, hz: float, options: Options | None = None
+    bundle: Bundle,
+    mocap: Mocap,
+    clips: Sequence[int],
+    seed: int,
+    options: Options | None = None,
+    words: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The page's tables, one by one."""
-    kept: list[Run] = []
-    lifters = of_bundle(bundle, options)
-    for title, rows in conditions(bundle.config.longest_look_ahead_s, hz).items():
-        if not bundle.config.gravity and any(row.gravity_off_deg is not None for row in rows):
-            continue
+    """The page's tables, one by one. words: only those of ``conditions`` that have one of them in their title."""
+    tables = conditions(bundle.config.longest_look_ahead_s, mocap.rate_hz)
+    tables = {
+        title: rows
+        for title, rows in (chosen(tables, words) if words else tables).items()
+        if bundle.config.gravity or all(row.gravity_off_deg is None for row in rows)
+    }
+    lifters, kept = of_bundle(bundle, options), list[Run]()
+    to_come = Counter(row.lifted for rows in tables.values() for row in rows)  # tables share rows: lifted once
+    done: dict[Condition, list[Run]] = {}
+    for title, rows in tables.items():
         table, base = [], 0.0
         for condition in rows:
-            results = list(runs(condition, lifters, mocap, clips, seed))
+            key, scored = condition.lifted, (condition.joints, condition.origin)
+            results = done.pop(key, None) or list(runs(condition, lifters, mocap, clips, seed))
+            to_come[key] -= 1
+            if to_come[key]:
+                done[key] = results
             kept = kept or results
-            scored = condition.joints, condition.origin
             values = figures(results, *scored) | covered(results, *scored)
             base = base or values["MPJPE"]
             table.append((condition.name, values | {"ratio": values["MPJPE"] / base}))
         yield markdown(title, table)
+    if words:
+        return
     actions = {a: [r for r in kept if r.action == a] for a in sorted({r.action for r in kept})}
     yield markdown("Action", [(action, figures(its) | covered(its)) for action, its in actions.items()])
     if kept[0].std_m is not None:
@@ -195,6 +212,7 @@ def main() -> None:
     parser.add_argument("--every", type=arguments.count, default=1, metavar="K", help="only every K-th clip")
     parser.add_argument("--seed", type=arguments.seed, default=1)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the engine's matrix products")
+    parser.add_argument("--tables", nargs="+", default=[], metavar="WORD", help="only those with a word in their title")
     parser.add_argument("--out", help="also write the page to this file")
     args = parser.parse_args()
     try:
@@ -212,7 +230,7 @@ def main() -> None:
             "within two of the model's standard deviations (a Gaussian's: 95.4). Ratios are to the first row's MPJPE.\n"
         )
         parts = [head]
-        for part in report(bundle, mocap, clips, args.seed, mocap.rate_hz, Options(precision=args.precision)):
+        for part in report(bundle, mocap, clips, args.seed, Options(precision=args.precision), args.tables):
             print(part, flush=True)
             parts.append(part)
     except (ValueError, EngineError) as e:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pstmo_ros.core import skeleton
@@ -32,6 +33,11 @@ class Condition:
     turning_deg: float | None = None
     joints: tuple[int, ...] = ALL
     origin: int = skeleton.ROOT
+
+    @property
+    def lifted(self) -> Condition:
+        """What the poses depend on: those of conditions in which it is the same are the same."""
+        return dataclasses.replace(self, name="", joints=ALL, origin=skeleton.ROOT)
 
 
 def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
@@ -89,3 +95,10 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
             for name in ("coco_17", "body_25", "openpose_18", "halpe_26", "mediapipe_33", "h36m_17")
         ],
     }
+
+
+def chosen(tables: dict[str, list[Condition]], words: Sequence[str]) -> dict[str, list[Condition]]:
+    """The tables whose titles have one of the words, in upper or lower case; ValueError for a word that none has."""
+    if lost := [w for w in words if not any(w.lower() in title.lower() for title in tables)]:
+        raise ValueError(f"no table has {lost[0]!r} in its title; there are: {'; '.join(tables)}")
+    return {title: rows for title, rows in tables.items() if any(w.lower() in title.lower() for w in words)}

@@ -179,3 +179,14 @@ def test_the_page_is_written(mocap, tmp_path, monkeypatch):
     (section,) = (part for part in text.split("## ") if part.startswith("Intrinsics"))
     (unknown,) = (line for line in section.splitlines() if line.startswith("| unknown"))
     assert unknown.split(" | ")[4:6] == ["–", "100.0"]  # posed, and placed nowhere
+
+    def again(*words):
+        monkeypatch.setattr(sys, "argv", [*sys.argv[:6], "--out", str(tmp_path / "some.md"), "--tables", *words])
+        accuracy.main()
+        return (tmp_path / "some.md").read_text().split("## ")[1:]
+
+    some = again("intrinsics", "Detector R")
+    assert [part.split(",")[0] for part in some] == ["Detector rate", "Intrinsics"]
+    assert some[1].rstrip() == section.rstrip(), "the same figures as on the whole page"
+    with pytest.raises(SystemExit, match="no table has 'speed' in its title; there are: Look-ahead"):
+        again("rate", "speed")
