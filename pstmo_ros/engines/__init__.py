@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -118,10 +119,10 @@ def _proven(name: str, bundle: Bundle, options: Options) -> Engine:
 def model_path(model: str | Path) -> Path:
     """Path of a model file: a bundled model's name, or a path as given. BundleError names the bundled ones."""
     path = Path(model)
-    if path.suffix or path.is_file():
+    if path.suffix or os.path.isfile(path):  # Path.is_file raises for a name that is too long
         return path
     bundled = _MODELS / f"{model}.safetensors"
-    if not bundled.is_file():
+    if not os.path.isfile(bundled):
         names = sorted(p.stem for p in _MODELS.glob("*.safetensors"))
         raise bundles.BundleError(
             f"model {str(model)!r} is neither a file nor a bundled model; {nearest(str(model), names)}"

@@ -21,15 +21,15 @@ class CudaGraphsEngine(Engine):
     """Batches run in the smallest bucket that holds them, larger ones in several pieces."""
 
     def __init__(self, bundle: Bundle, precision: str) -> None:
+        super().__init__(bundle.golden_x.shape[1:], bundle.golden_y.shape[1:])
         model = self._model = deployed(bundle, precision).cuda()  # kept: graphs hold addresses, not weights
         pool = torch.cuda.graph_pool_handle()  # graphs run one after the other: what one works in serves the next
         self._captured = {size: _Captured(model, bundle.golden_x[:1], size, pool) for size in reversed(BUCKETS)}
-        self._window, self._pose = bundle.golden_x.shape[1:], bundle.golden_y.shape[1:]
         self._make_room(BUCKETS[-1])
         self.name = f"cuda_graphs ({torch.cuda.get_device_name()}, {precision})"
 
     @torch.inference_mode()
-    def infer(self, windows: Floats) -> Floats:
+    def _run(self, windows: Floats) -> Floats:
         people = len(windows)
         if people > len(self._in):
             self._make_room(people)

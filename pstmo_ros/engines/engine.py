@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from pstmo_ros.core.bundle import Bundle
 from pstmo_ros.core.layouts import nearest
@@ -22,13 +25,33 @@ class Unavailable(RuntimeError):
 
 
 class Engine(ABC):
-    """A model ready to run."""
+    """A model ready to run, for one caller at a time: threads take turns.
+
+    window: (N, 17, C), the shape of what it is given of one person. pose: (17, O), of what it answers.
+    """
 
     name: str
 
-    @abstractmethod
+    def __init__(self, window: tuple[int, ...], pose: tuple[int, ...]) -> None:
+        self._window, self._pose = window, pose
+        self._turn = threading.Lock()  # buffers, and what libraries keep for a run, are one caller's at a time
+
     def infer(self, windows: Floats) -> Floats:
-        """All that the model gives: (B, N, 17, C) model coordinates, NaN where missing -> (B, 17, O) float32."""
+        """All that the model gives: (B, N, 17, C) model coordinates, NaN where missing -> (B, 17, O) float32.
+
+        ValueError for windows of another shape, which arithmetic might stretch to this one.
+        """
+        windows = np.ascontiguousarray(windows, np.float32)
+        if windows.shape[1:] != self._window:
+            raise ValueError(f"windows have shape {windows.shape}; give (people, {', '.join(map(str, self._window))})")
+        if not len(windows):
+            return np.empty((0, *self._pose), np.float32)
+        with self._turn:
+            return self._run(windows)
+
+    @abstractmethod
+    def _run(self, windows: Floats) -> Floats:
+        """As ``infer``, for at least one person."""
 
     def __call__(self, windows: Floats) -> Floats:
         """The poses: (B, N, 17, C) model coordinates, NaN where a joint is missing -> (B, 17, 3) float32 metres."""

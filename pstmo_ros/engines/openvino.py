@@ -6,7 +6,6 @@ import importlib
 import logging
 import re
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -67,23 +66,16 @@ class OpenVinoEngine(Engine):
             return core.compile_model(model, "CPU", settings).create_infer_request()
 
         self._any, self._small = request(people + 1), {}
-        self._turn = threading.Lock()  # requests and their buffers are one caller's at a time
         _, *shape = model.input().partial_shape
         for batch in range(1, people + 1):
             model.reshape([batch, *shape])
             self._small[batch] = _Fixed(request(batch))
-        self._window, self._pose = tuple(d.get_length() for d in shape), tuple(model.output().shape)[1:]
+        super().__init__(tuple(d.get_length() for d in shape), tuple(model.output().shape)[1:])
 
-    def infer(self, windows: Floats) -> Floats:
-        windows = np.ascontiguousarray(windows, np.float32)
-        if windows.shape[1:] != self._window:
-            raise ValueError(f"windows have shape {windows.shape}; give (people, {', '.join(map(str, self._window))})")
-        if not len(windows):
-            return np.empty((0, *self._pose), np.float32)
-        with self._turn:
-            if len(windows) in self._small:
-                return self._small[len(windows)].infer(windows)
-            return self._any.infer([windows], share_inputs=True)[0].copy()
+    def _run(self, windows: Floats) -> Floats:
+        if len(windows) in self._small:
+            return self._small[len(windows)].infer(windows)
+        return self._any.infer([windows], share_inputs=True)[0].copy()
 
 
 class _Fixed:
@@ -102,12 +94,8 @@ class _Fixed:
 def has_bf16() -> bool:
     """Whether OpenVINO is there and finds units for bf16 in this CPU, such as AMX."""
     try:
-        ov = openvino()
-    except ImportError:
-        return False
-    try:
-        return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    except Exception as e:  # an installation that is broken, or too old: loading the engine says so, and goes on
+        return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except Exception as e:  # no installation, a broken one, or too old a one: loading the engine says so, and goes on
         log.debug("OpenVINO does not say what this CPU can do: %s", e)
         return False
 
@@ -127,8 +115,11 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
         raise ValueError(f"precision {precision!r}: engine openvino runs in {', '.join(_HINTS)} on a CPU")
     try:
         ov = openvino()
-    except ImportError as e:
-        raise ImportError("openvino is not installed: pip install openvino") from e
+        version = ov.__version__
+    except Exception as e:  # a broken installation raises anything
+        missing = isinstance(e, ModuleNotFoundError) and e.name == "openvino"
+        why = "installed" if missing else f"made for this Python and NumPy, or is damaged ({type(e).__name__}: {e})"
+        raise ImportError(f"openvino is not {why}: pip install openvino") from e
 
     if precision == "bf16" and not has_bf16():
         raise Unavailable("this CPU has no bf16 units; give precision auto or fp32")
@@ -153,9 +144,9 @@ def openvino_engine(bundle: Bundle, options: Options) -> Recipe:
         ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
     return Recipe(
-        f"OpenVINO {ov.__version__}",
+        f"OpenVINO {version}",
         bundle,
-        ("openvino", ov.__version__, weights),
+        ("openvino", version, weights),
         write,
         lambda folder: OpenVinoEngine(folder / "model.xml", precision, threads, options.people),
     )

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pstmo_ros.core.bundle import Bundle
@@ -24,13 +23,14 @@ _FILE = "model.ep"
 class TensorRtEngine(Engine):
     """A compiled program, any batch up to the largest bucket at once; larger ones run in several pieces."""
 
-    def __init__(self, module: Callable[[torch.Tensor], Any], precision: str) -> None:
+    def __init__(self, module: Callable[[torch.Tensor], Any], bundle: Bundle, precision: str) -> None:
+        super().__init__(bundle.golden_x.shape[1:], bundle.golden_y.shape[1:])
         self._module = module
         self.name = f"tensorrt ({torch.cuda.get_device_name()}, {precision})"
 
     @torch.inference_mode()
-    def infer(self, windows: Floats) -> Floats:
-        x = torch.from_numpy(np.ascontiguousarray(windows, np.float32)).pin_memory().cuda(non_blocking=True)
+    def _run(self, windows: Floats) -> Floats:
+        x = torch.from_numpy(windows).pin_memory().cuda(non_blocking=True)
         return torch.cat([self._poses(part) for part in x.split(BUCKETS[-1])]).float().cpu().numpy()
 
     def _poses(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,7 +43,7 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
     need_gpu()
     try:
         trt = importlib.import_module("torch_tensorrt")
-    except ImportError as e:
+    except Exception as e:  # a library that it does not find is an OSError
         raise ImportError(f"torch_tensorrt is missing, or not made for this torch ({e}): see README, Engines") from e
     shape = bundle.golden_x.shape[1:]
 
@@ -59,7 +59,7 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
         trt.save(compiled, str(folder / _FILE), retrace=False)
 
     def read(folder: Path) -> TensorRtEngine:
-        return TensorRtEngine(trt.load(str(folder / _FILE)).module(), options.precision)
+        return TensorRtEngine(trt.load(str(folder / _FILE)).module(), bundle, options.precision)
 
     return Recipe(f"TensorRT (torch_tensorrt {trt.__version__})", bundle, made_by(trt, options), write, read)
 

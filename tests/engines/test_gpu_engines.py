@@ -1,6 +1,7 @@
 """The GPU engines; where there is no GPU, which batches they run and what they ask TensorRT for."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,6 +42,16 @@ def test_graphs_answer_alike_whatever_else_takes_the_gpus_memory(precision):
         expected = np.resize(bundle.golden_y, (people, *bundle.golden_y.shape[1:]))[..., :3]
         np.testing.assert_allclose(poses, expected, atol=1e-3 * TOLERANCE_MM[precision][0])
     assert all(torch.isfinite(x).all() for x in others)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need an NVIDIA GPU")
+def test_graphs_answer_each_of_several_threads():
+    bundle = load(model_path("realtime"))
+    engine = load_engine(bundle, "cuda_graphs", Options(precision="fp32"))
+    which = [k % len(bundle.golden_x) for k in range(400)]
+    with ThreadPoolExecutor(4) as callers:
+        for k, pose in zip(which, callers.map(lambda k: engine.infer(bundle.golden_x[k : k + 1]), which), strict=True):
+            np.testing.assert_allclose(pose[0], bundle.golden_y[k], atol=1e-3)
 
 
 def test_nobody_in_view_runs_nothing():

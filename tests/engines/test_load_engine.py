@@ -1,6 +1,8 @@
 import dataclasses
 import logging
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -32,6 +34,34 @@ def test_any_number_of_people(engine, bundle, people):
     np.testing.assert_allclose(poses, np.resize(bundle.golden_y, poses.shape), atol=1e-4)
 
 
+def test_nobody_has_no_poses(engine, bundle):
+    engine(bundle.golden_x)
+    assert engine(bundle.golden_x[:0]).shape == (0, 17, 3)
+
+
+def test_windows_of_another_shape_are_refused(engine, bundle):
+    x = bundle.golden_x
+    for windows in (x[0], x[:0, :1], x[:1, :1], x[:1, :, :1], x[:1, :, :, :1]):
+        with pytest.raises(ValueError, match=r"give \(people, 27, 17, 2\)"):
+            engine(windows)
+
+
+def test_callers_in_several_threads_take_turns():
+    class Alone(Engine):
+        name, inside = "alone", 0
+
+        def _run(self, windows):
+            self.inside += 1
+            time.sleep(0.01)
+            alone = self.inside == 1
+            self.inside -= 1
+            return np.full((len(windows), 17, 3), alone, np.float32)
+
+    engine = Alone((3, 17, 2), (17, 3))
+    with ThreadPoolExecutor(4) as callers:
+        assert all(answer.all() for answer in callers.map(engine, [np.zeros((1, 3, 17, 2))] * 8))
+
+
 def test_missing_joints_reach_the_model_as_missing(engine, bundle):
     windows = _windows(bundle, 2)
     windows[:, :, 5] = np.nan
@@ -55,9 +85,10 @@ def test_unknown_engine_names_the_nearest(bundle):
         load_engine(bundle, "openvno")
 
 
-def test_unknown_bundled_model_lists_what_there_is():
-    with pytest.raises(BundleError, match="neither a file nor a bundled model"):
-        load_engine("realtme")
+@pytest.mark.parametrize("name", ["realtme", "", "a" * 300])
+def test_unknown_bundled_model_lists_what_there_is(name):
+    with pytest.raises(BundleError, match=r"neither a file nor a bundled model.*realtime"):
+        load_engine(name)
 
 
 def test_a_backend_that_fails_falls_back_loudly(bundle, monkeypatch, caplog):
@@ -165,10 +196,10 @@ def test_all_that_a_model_gives_is_had_by_infer(bundle):
     class More(Engine):
         name = "more"
 
-        def infer(self, windows):
+        def _run(self, windows):
             return np.zeros((len(windows), 17, 4), np.float32)
 
-    assert More()(bundle.golden_x).shape == (len(bundle.golden_x), 17, 3)
+    assert More(bundle.golden_x.shape[1:], (17, 4))(bundle.golden_x).shape == (len(bundle.golden_x), 17, 3)
 
 
 def test_without_openvino_auto_is_torch(bundle, monkeypatch, caplog):

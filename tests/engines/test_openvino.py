@@ -70,7 +70,14 @@ def test_what_openvino_is_asked_for(bundle, tmp_path, monkeypatch):
         assert settings["ENABLE_CPU_PINNING"] is False
 
 
-@pytest.mark.parametrize("fault", ["", "class Core:\n  def __init__(self): raise RuntimeError('no CPU plugin')\n"])
+FAULTS = {
+    "import": "raise RuntimeError('module compiled against another NumPy')",
+    "names": "",
+    "start": "class Core:\n  def __init__(self): raise RuntimeError('no CPU plugin')\n",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_broken_openvino_is_passed_over(bundle, tmp_path, fault):
     (tmp_path / "openvino").mkdir()
     (tmp_path / "openvino" / "__init__.py").write_text(f"__version__ = '2022.3'\n{fault}")
@@ -80,16 +87,12 @@ def test_a_broken_openvino_is_passed_over(bundle, tmp_path, fault):
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
     )
     assert said.stdout.startswith("torch"), said.stderr
+    assert "another NumPy" not in fault or "another NumPy" in said.stderr
 
 
 @pytest.fixture(scope="module")
 def engine(bundle):
     return load_engine(bundle, "openvino", FP32)
-
-
-def test_nobody_has_no_poses(engine, bundle):
-    engine(bundle.golden_x)
-    assert engine(bundle.golden_x[:0]).shape == (0, 17, 3)
 
 
 def test_callers_in_several_threads_get_their_own_poses(engine, bundle):
@@ -106,9 +109,3 @@ def test_callers_in_several_threads_get_their_own_poses(engine, bundle):
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def test_windows_of_another_shape_are_refused(engine, bundle):
-    for windows in (bundle.golden_x[:1, :1], bundle.golden_x[:1, :, :1], bundle.golden_x[:1, :, :, :1]):
-        with pytest.raises(ValueError, match="give "):
-            engine(windows)
