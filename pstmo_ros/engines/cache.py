@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -10,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pstmo_ros.engines.engine import Engine, Recipe
@@ -56,27 +57,52 @@ def build(recipe: Recipe, prove: Callable[[Engine], object], also: Callable[[Pat
         try:
             _put(part, folder)
         except OSError as e:
-            log.warning("compiled model not cached in %s (%s); the next start compiles again", folder, e)
+            if not holds(recipe):  # another process may just have put the same there
+                log.warning("compiled model not cached in %s (%s); the next start compiles again", folder, e)
         if also is not None:
             also(part)
     return engine
 
 
 def root() -> Path:
-    """The folder of all entries, in the user's cache folder; one that cannot be, for a user without a home."""
+    """The folder of all entries, in the user's cache folder; one that cannot be, for a user without a home.
+
+    A relative XDG_CACHE_HOME is none, as its specification says: each folder that a node starts in would get a cache.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pstmo_ros"
+        return (given if given.is_absolute() else Path.home() / ".cache") / "pstmo_ros"
     except RuntimeError:  # a user without a name, as in containers
         return Path(os.devnull)
 
 
-def shared(name: str, scratch: Path) -> Path:
-    """Where a file is that compilations share: beside the entries, or in a scratch folder where nothing can be kept."""
+def holds(recipe: Recipe) -> bool:
+    """Whether there is a whole entry."""
     try:
-        folder = _made_root()
-    except OSError:
-        return scratch / name
-    return (folder if os.access(folder, os.W_OK) else scratch) / name
+        _check(entry(recipe), recipe.key)
+    except Exception:  # whatever is wrong with it
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def shared(name: str, scratch: Path) -> Iterator[Path]:
+    """A file that compilations share, as a copy of their own in a scratch folder; what they leave there is kept.
+
+    So one that is killed, or finds the disk full, spoils it for nobody, and one that fails may have failed by it: the
+    next one starts without.
+    """
+    own, kept = scratch / name, root() / name
+    with contextlib.suppress(OSError):
+        shutil.copyfile(kept, own)
+    try:
+        yield own
+    except Exception:
+        with contextlib.suppress(OSError):
+            kept.unlink()
+        raise
+    with contextlib.suppress(OSError):
+        _put(own, kept)
 
 
 def _made_root() -> Path:
@@ -93,14 +119,15 @@ def entry(recipe: Recipe) -> Path:
 
 
 def _put(made: Path, folder: Path) -> None:
-    """Copy an entry to its place in one step, so that nobody meets half of one."""
-    part = Path(tempfile.mkdtemp(dir=_made_root()))
+    """Copy an entry or a file to its place in one step, so that nobody meets half of one; what is there goes whole."""
+    aside = Path(tempfile.mkdtemp(dir=_made_root()))
     try:
-        shutil.copytree(made, part, dirs_exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        (shutil.copytree if made.is_dir() else shutil.copyfile)(made, aside / "new")
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside / "old")
+        (aside / "new").rename(folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check(folder: Path, key: tuple[str, ...]) -> None:

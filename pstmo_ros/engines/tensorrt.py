@@ -50,11 +50,12 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
     def write(folder: Path) -> None:
         program = exported(bundle, options.precision, "cuda", options.people, BUCKETS[-1])
         accepted = inspect.signature(trt.dynamo.compile).parameters
-        compiled = trt.dynamo.compile(
-            program,
-            arg_inputs=[trt.Input(**input_shapes(shape, options.people), dtype=torch.float32)],
-            **compile_arguments(accepted, cache.shared("tensorrt_timing.bin", folder.parent)),
-        )
+        with cache.shared(f"tensorrt_timing_{trt.__version__}.bin", folder.parent) as timings:
+            compiled = trt.dynamo.compile(
+                program,
+                arg_inputs=[trt.Input(**input_shapes(shape, options.people), dtype=torch.float32)],
+                **compile_arguments(accepted, timings),
+            )
         # As it is: versions after 2.8 would trace it again, and it would take the example's number of people alone.
         trt.save(compiled, str(folder / _FILE), retrace=False)
 

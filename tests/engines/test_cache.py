@@ -80,17 +80,83 @@ def test_a_user_without_a_home_has_no_cache_but_an_engine(least, tmp_path, monke
     monkeypatch.setattr("os.getuid", lambda: 2**31 - 5)  # nobody's: the password database does not know it
     assert load_engine(least, "openvino").name.startswith("openvino")
     assert "not cached" in caplog.text
-    assert cache.shared("timing.bin", tmp_path) == tmp_path / "timing.bin"
+
+
+@pytest.mark.parametrize("given", ["", "cache", "~/.cache"])
+def test_a_relative_cache_folder_is_none(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.root() == tmp_path / ".cache" / "pstmo_ros"
+
+
+@pytest.mark.parametrize("taken_by", ["file", "link"])
+def test_what_takes_an_entrys_place_makes_room(least, taken_by, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = cache.entry(engines.ENGINES["openvino"](least, FP32))
+    place.parent.mkdir()
+    place.write_text("") if taken_by == "file" else place.symlink_to("nowhere")
+    load_engine(least, "openvino", FP32)
+    assert "not cached" not in caplog.text
+    assert (place / "model.bin").is_file()
+
+
+def test_who_opens_an_entry_that_is_replaced_meets_one_or_the_other(least, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe, rmtree, found = engines.ENGINES["openvino"](least, FP32), shutil.rmtree, []
+    cache.build(recipe, prove=str)
+
+    def removing(folder, **how):
+        rmtree(folder, **how)
+        found.append(cache.holds(recipe))
+
+    monkeypatch.setattr(shutil, "rmtree", removing)
+    cache.build(recipe, prove=str)
+    assert found
+    assert all(found)
+
+
+def test_an_entry_that_another_process_puts_there_at_the_same_time_is_as_good(least, tmp_path, monkeypatch, caplog):
+    put = cache._put
+
+    def late(made, folder):
+        put(made, folder)
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "_put", late)
+    load_engine(least, "openvino", FP32)
+    assert "not cached" not in caplog.text
+
+
+def _share(scratch, write=None, fail=None):
+    """What one compilation finds of what they share; it writes, and may fail after that."""
+    scratch.mkdir()
+    with cache.shared("timing.bin", scratch) as own:
+        found = own.read_text() if own.exists() else None
+        if write:
+            own.write_text(write)
+        if fail:
+            raise fail
+    return found
 
 
 def test_what_compilations_share_is_kept_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    kept = cache.shared("timing.bin", tmp_path)
-    assert kept.parent == cache.root()
-    assert kept.parent.is_dir()
+    assert _share(tmp_path / "1", write="first") is None
+    assert _share(tmp_path / "2", write="second") == "first"
+    with pytest.raises(KeyboardInterrupt):
+        _share(tmp_path / "3", write="half of", fail=KeyboardInterrupt())
+    assert _share(tmp_path / "4") == "second"  # who is stopped while writing spoils it for nobody
+    with pytest.raises(RuntimeError):
+        _share(tmp_path / "5", fail=RuntimeError("cannot read the timings"))
+    assert _share(tmp_path / "6") is None  # it may have been the reason
+
+
+def test_where_nothing_can_be_kept_nothing_is_shared(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert cache.shared("timing.bin", tmp_path) == tmp_path / "timing.bin"
+    assert _share(tmp_path / "1", write="first") is None
+    assert _share(tmp_path / "2") is None
 
 
 def test_a_compiled_model_serves_its_own_look_ahead_alone(tmp_path, monkeypatch):
@@ -128,7 +194,8 @@ def test_what_changes_a_compiled_model_gives_it_another_place(least, tmp_path, m
 
 
 def test_a_full_disk_leaves_nothing_behind(least, tmp_path, monkeypatch, caplog):
-    def full(made, part, **_):
+    def full(made, part):
+        part.mkdir()
         shutil.copyfile(made / "model.xml", part / "model.xml")
         raise OSError(errno.ENOSPC, "No space left on device")
 

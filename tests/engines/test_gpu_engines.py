@@ -117,6 +117,8 @@ def test_tensorrt_gets_the_graph_in_the_precision_asked_for_and_stores_it_as_it_
     assert not got["arguments"]["cache_built_engines"]
     assert not got["arguments"]["reuse_cached_engines"]
     assert not got["arguments"]["kwargs"]
+    # Not in the cache: torch_tensorrt writes over it in place.
+    assert got["arguments"]["timing_cache_path"] == str(tmp_path / "tensorrt_timing_2.8.0.bin")
 
 
 def test_an_engine_of_another_torch_cuda_or_chip_is_another_one(monkeypatch):
