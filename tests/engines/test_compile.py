@@ -114,8 +114,8 @@ def test_a_program_is_made_for_the_device_that_it_runs_on(least, tmp_path, monke
     made, keys = [], set()
     monkeypatch.setattr("pstmo_ros.engines.eager.exported", lambda bundle, *how: made.append(how))
     monkeypatch.setattr("torch.export.save", lambda *_: None)
-    for gpu in (False, True):
-        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr("pstmo_ros.engines.eager._device", lambda device=device: device)
         recipe = compiling.COMPILED["torch"](least, Options())
         recipe.write(tmp_path)
         keys.add(recipe.key)

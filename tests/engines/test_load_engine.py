@@ -208,6 +208,14 @@ def test_without_openvino_auto_is_torch(bundle, monkeypatch, caplog):
     assert "pip install openvino" in caplog.text
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine's GPU may work")
+def test_a_gpu_that_does_not_work_leaves_the_cpu(bundle, monkeypatch, caplog):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert load_engine(bundle).name == "torch (cpu)"
+    assert "torch sees a GPU and cannot use it" in caplog.text
+
+
 def test_the_fastest_engine_is_tried_first():
     assert tuple(engines.ENGINES) == ("tensorrt", "cuda_graphs", "openvino", "torch")
     assert [o.precision for o in engines.in_precisions("tensorrt", Options())] == ["fp16", "fp32"]
