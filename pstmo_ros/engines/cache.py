@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _LIST = "files.json"
 _PACKAGE = Path(__file__).parents[1]
+_compiling = threading.Lock()  # torch.export fails in two threads at once; and the second finds what the first made
 
 
 def compiled(recipe: Recipe, prove: Callable[[Engine], object]) -> Engine:
@@ -28,15 +30,16 @@ def compiled(recipe: Recipe, prove: Callable[[Engine], object]) -> Engine:
     prove: raises when an engine cannot be trusted.
     """
     folder = entry(recipe)
-    if os.path.isdir(folder):  # Path.is_dir raises where the cache may not be looked into
-        try:
-            _check(folder, recipe.key)
-            engine = recipe.open(folder)
-            prove(engine)
-            return engine
-        except Exception as e:  # whatever is wrong with a cache, compiling anew is right
-            log.warning("cached model %s is not usable (%s); compiling again", folder, e)
-    return build(recipe, prove)
+    with _compiling:
+        if os.path.isdir(folder):  # Path.is_dir raises where the cache may not be looked into
+            try:
+                _check(folder, recipe.key)
+                engine = recipe.open(folder)
+                prove(engine)
+                return engine
+            except Exception as e:  # whatever is wrong with a cache, compiling anew is right
+                log.warning("cached model %s is not usable (%s); compiling again", folder, e)
+        return build(recipe, prove)
 
 
 def build(recipe: Recipe, prove: Callable[[Engine], object], also: Callable[[Path], object] | None = None) -> Engine:

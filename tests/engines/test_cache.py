@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_the_second_start_compiles_nothing(least, caplog, tmp_path, monkeypatch)
         load_engine(least, "openvino", Options(threads=1))
     assert "compiling" not in caplog.text
     assert "reproduces the golden poses" in caplog.text
+
+
+def test_threads_that_load_a_model_at_once_compile_it_once(least, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with caplog.at_level(logging.INFO), ThreadPoolExecutor(3) as callers:
+        loaded = list(callers.map(lambda engine: load_engine(least, engine, FP32).name, ["auto"] * 3))
+    assert loaded == ["openvino (cpu, fp32)"] * 3
+    assert caplog.text.count("compiling the model") == 1
 
 
 def test_an_unwritable_cache_is_no_obstacle(least, tmp_path, monkeypatch, caplog):
