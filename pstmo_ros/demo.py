@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.types import Floats
 from pstmo_ros.recording import SAMPLE, Recording, load_recording, save_recording
-from pstmo_ros.render import ScenePicture, write_image, write_video
+from pstmo_ros.render import ScenePicture, filmed, write_image, write_video
 from pstmo_ros.ros.graph import own_graph
 
 START_TIMEOUT_S = 120.0  # the first start compiles the model
@@ -214,7 +214,7 @@ def film(recording: Recording, poses: Floats, out: Path) -> None:
     layout = layouts.get(recording.layout)
     truth = recording.truth_m if recording.truth_m is not None else np.full_like(poses, np.nan)
     seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
-    frames = np.searchsorted(seconds, np.arange(0, seconds[-1], 1 / VIDEO_FPS))
+    frames = filmed(recording.stamps_ns, VIDEO_FPS)
     picture = ScenePicture(recording.size_px, np.concatenate([poses, truth]).reshape(-1, 3), "pstmo_ros: lifted live")
 
     def draw(t: int) -> np.ndarray:

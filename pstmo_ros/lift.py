@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.core.tracks import TrackConfig
 from pstmo_ros.core.types import Pose3D
 from pstmo_ros.engines import CHOICES, EngineError, load_engine, model_path
 from pstmo_ros.formats import add_source_options, read, source_from
@@ -91,13 +93,15 @@ def _csv(path: Path, recording: Recording, lifted: Lifted) -> None:
 def _bvh(path: Path, recording: Recording, lifted: Lifted) -> None:
     """One file per person, from their first pose to their last, at even steps; gaps are bridged in straight lines."""
     poses, period_ns = lifted.shown_m, float(np.median(np.diff(lifted.stamps_ns)) if len(lifted.stamps_ns) > 1 else 1e9)
+    if not np.isfinite(poses).any():
+        raise ValueError(f"{path}: nobody was lifted, so there is no motion to write")
     for person in np.unique(lifted.person_ids[lifted.person_ids >= 0]).tolist():
         mine = (lifted.person_ids == person) & np.isfinite(poses).all((-1, -2))
         t, p = np.nonzero(mine)
         if not len(t):
             continue
         seconds = (lifted.stamps_ns[t] - lifted.stamps_ns[t[0]]) / 1e9
-        even = np.arange(0, seconds[-1] + 1e-6, period_ns / 1e9)
+        even = np.arange(round(seconds[-1] * 1e9 / period_ns) + 1) * period_ns / 1e9
         columns = [np.interp(even, seconds, c) for c in poses[t, p].reshape(len(t), -1).T]
         steady = np.stack(columns, -1).reshape(-1, skeleton.J, 3)
         write_bvh(path.with_stem(f"{path.stem}_{person}"), steady, 1e9 / period_ns)
@@ -110,24 +114,34 @@ def _bag(path: Path, recording: Recording, lifted: Lifted) -> None:
 
 
 def _video(path: Path, recording: Recording, lifted: Lifted) -> None:
-    from pstmo_ros.render import ScenePicture, write_video
+    from pstmo_ros.render import ScenePicture, filmed, write_video
 
     poses, layout = lifted.shown_m, layouts.get(recording.layout)
     if not np.isfinite(poses).any():
         raise ValueError(f"{path}: nobody was lifted, so there is nothing to film")
     seconds = (lifted.stamps_ns - lifted.stamps_ns[0]) / 1e9
-    shown = np.searchsorted(seconds, np.arange(0, seconds[-1] + 1e-6, 1 / VIDEO_FPS))
     picture = ScenePicture(recording.size_px, poses.reshape(-1, 3), path.stem)
     nobody = np.full_like(poses[0], np.nan)
 
     def images() -> Iterator[npt.NDArray[np.uint8]]:
-        for t in tqdm(shown, desc="filming", unit="frame"):
+        for t in tqdm(filmed(lifted.stamps_ns, VIDEO_FPS), desc="filming", unit="frame"):
             sent = np.concatenate(recording.keypoints[recording.stamps_ns == lifted.stamps_ns[t]])
             keypoints, _ = layouts.to_model_joints(layout, sent[..., :2], sent[..., 2])
             yield picture.draw(keypoints, poses[t], nobody, f"t = {seconds[t]:.1f} s")
 
     write_video(path, images(), VIDEO_FPS)
     picture.close()
+
+
+def _make_way(path: Path, source: str) -> None:
+    """The output's folder. ValueError if it cannot be written, said before poses are lifted, which may take long."""
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise ValueError(f"{path} is the recording; give the output another name")
+    if path.exists() and path.suffix in ("", ".mcap"):
+        raise ValueError(f"{path} exists already; a bag is never overwritten: give another name")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a file's name")
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _with_down(recording: Recording, down: tuple[float, float, float]) -> Recording:
@@ -154,16 +168,19 @@ def main() -> None:
     add_source_options(parser)
     args = parser.parse_args()
     try:
-        write = writer(args.output)
+        write, output = writer(args.output), Path(args.output)
         recording = read(args.input, source_from(args))
         if args.down:
             recording = _with_down(recording, tuple(args.down))
         bundle = bundles.load(model_path(args.model)).at(args.look_ahead)
-        config = LifterConfig(args.look_ahead, smoothing=SmoothingConfig(enabled=not args.no_smoothing))
+        _make_way(output, args.input)
+        everybody = TrackConfig(max_people=sys.maxsize)  # there is time for all of them
+        config = LifterConfig(args.look_ahead, everybody, SmoothingConfig(enabled=not args.no_smoothing))
         lifted = lift(recording, PoseLifter(bundle, load_engine(bundle, args.engine), config), progress=True)
-        Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-        write(Path(args.output), recording, lifted)
-    except (ValueError, EngineError) as e:
+        write(output, recording, lifted)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except (ValueError, OSError, EngineError) as e:
         raise SystemExit(f"lift: {e}") from None
     people = len(np.unique(lifted.person_ids[lifted.person_ids >= 0]))
     print(f"{args.output}: {len(lifted.stamps_ns)} frames, {people} people")

@@ -18,12 +18,15 @@ from pstmo_ros.core.types import Floats, Frame2D, Stand
 SAMPLE = Path(__file__).parent / "samples" / "two_people.npz"  # two people, 12 s, with the truth
 CAMERA_FRAME = "camera_optical_frame"  # where a recording does not say
 ODOM_FRAME = "odom"  # what a camera that moves moves in
+_LEAST_NS = 1e5  # between frames: less are stamps in another unit
 _FIELDS = {
     "keypoints": "(T, P, J, 3) pixels and score",
     "stamps_ns": "(T,) integer nanoseconds",
     "image_size": "(width, height)",
     "layout": "a layout name",
 }
+_NUMBERS = ("keypoints", "stamps_ns", "image_size", "person_ids", "truth_m", "camera_matrix", "distortion", "down",
+            "odom_from_camera")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,28 +115,33 @@ class Lifted:
 
 
 def from_frames(frames: Sequence[Frame2D], camera: Camera | None, frame_id: str = CAMERA_FRAME) -> Recording:
-    """Frames of one layout and image size as a recording; ids are kept when everybody in every frame has one."""
+    """Frames of one image size as a recording, and of one layout where they show somebody: some detectors' messages
+    tell it by their people. Ids are kept when everybody in every frame has one."""
     if not frames:
         raise ValueError("a recording needs at least one frame")
-    layout, size = layouts.get(frames[0].layout), frames[0].size_px
+    known = {f.layout: None for f in frames if len(f.scores)} or {frames[0].layout: None}
+    if len(known) > 1:
+        raise ValueError(f"frames have layouts {', '.join(known)}; a recording has one keypoint order")
+    layout, size = layouts.get(*known), frames[0].size_px
     most = max(len(f.scores) for f in frames)
     keypoints = np.full((len(frames), most, len(layout.joints), 3), np.nan, np.float32)
     keypoints[..., 2] = 0
     ids = np.full(keypoints.shape[:2], -1, np.int64)
     for t, frame in enumerate(frames):
-        people = len(frame.scores)
+        if not (people := len(frame.scores)):
+            continue
         keypoints[t, :people, :, :2], keypoints[t, :people, :, 2] = frame.keypoints_px, frame.scores
         if frame.person_ids is not None:
             ids[t, :people] = frame.person_ids
-    known = all(f.person_ids is not None for f in frames if len(f.scores))
+    have_ids = all(f.person_ids is not None for f in frames if len(f.scores))
     stamps = np.array([f.stamp_ns for f in frames], np.int64)
-    return Recording(keypoints, stamps, size, layout.name, ids if known else None, camera, frame_id=frame_id)
+    return Recording(keypoints, stamps, size, layout.name, ids if have_ids else None, camera, frame_id=frame_id)
 
 
 def load_recording(path: str | Path) -> Recording:
     """Read a recording (.npz). ValueError names the field, what it holds and what it should hold."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"recording {str(path)!r} does not exist")
     try:
         with np.load(path, allow_pickle=False) as z:
@@ -148,6 +156,9 @@ def load_recording(path: str | Path) -> Recording:
             raise ValueError(
                 f"recording {str(path)!r} has no field {name!r}: {form}; it has {', '.join(data) or 'none'}"
             )
+    for name in _NUMBERS:
+        if name in data and data[name].dtype.kind not in "iuf":
+            raise ValueError(f"recording field {name!r} holds {data[name].dtype}; give numbers")
     layout = layouts.get(str(data["layout"]))
     keypoints, stamps = data["keypoints"], data["stamps_ns"]
     if keypoints.ndim != 4 or keypoints.shape[2:] != (len(layout.joints), 3):
@@ -159,8 +170,18 @@ def load_recording(path: str | Path) -> Recording:
         raise ValueError(
             f"recording field 'stamps_ns' is {stamps.dtype} {stamps.shape}; give {len(keypoints)} integers"
         )
+    if not len(stamps):
+        raise ValueError(f"recording {str(path)!r} has no frames")
+    steps = np.diff(np.unique(stamps))
+    if len(steps) and np.median(steps) < _LEAST_NS:
+        raise ValueError(
+            f"recording field 'stamps_ns' has frames {np.median(steps):.0f} apart; give nanoseconds, as from "
+            "round(seconds * 1e9)"
+        )
     if data["image_size"].shape != (2,):
         raise ValueError(f"recording field 'image_size' has shape {data['image_size'].shape}; give (width, height)")
+    if not (data["image_size"] > 0).all():
+        raise ValueError(f"recording field 'image_size' is {data['image_size']}; give (width, height) in pixels")
     size = (int(data["image_size"][0]), int(data["image_size"][1]))
     ids = data.get("person_ids")
     if ids is not None and ids.shape != keypoints.shape[:2]:
@@ -189,7 +210,7 @@ def load_recording(path: str | Path) -> Recording:
         stamps.astype(np.int64),
         size,
         layout.name,
-        None if ids is None else ids.astype(np.int64),
+        None if ids is None else np.where(np.isfinite(ids), ids, -1).astype(np.int64),
         camera,
         data.get("truth_m"),
         str(data.get("frame_id", CAMERA_FRAME)),

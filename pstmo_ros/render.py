@@ -79,6 +79,11 @@ class ScenePicture:
             lines.set_color(colours[known])  # type: ignore[attr-defined]
 
 
+def filmed(stamps_ns: npt.NDArray[np.int64], fps: float) -> npt.NDArray[np.intp]:
+    """Which frames a video shows, from the first stamp to the last. In whole ns: in seconds, the last may be missed."""
+    return np.searchsorted(stamps_ns, np.arange(stamps_ns[0], stamps_ns[-1] + 1, round(1e9 / fps)))
+
+
 def write_video(path: str | Path, images: Iterable[npt.NDArray[np.uint8]], fps: float) -> None:
     """RGB images (H, W, 3), even sides -> an H.264 file that browsers and players open."""
     import imageio_ffmpeg

@@ -51,10 +51,36 @@ def _instances(r, t):
     return [{"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist(), "track_id": i} for p, i in listed]
 
 
+def _alphapose(people_key, points_key):
+    def write(folder, r):
+        images = {f"{t}.jpg": {people_key: [{points_key: p.ravel().tolist()} for p, _ in people(r, t)]}
+                  for t in range(len(r.stamps_ns))}  # fmt: skip
+        (folder / "alphapose-results.json").write_text(json.dumps(images))
+        return folder / "alphapose-results.json"
+
+    return write
+
+
+alphapose_open, alphapose_cmu = _alphapose("people", "pose_keypoints_2d"), _alphapose("bodies", "joints")
+WITHOUT_IDS = [alphapose_open, alphapose_cmu]
+
+
 def mmpose_video(folder, r):
     frames = [{"frame_id": t + 1, "instances": _instances(r, t)} for t in range(len(r.stamps_ns))]
     (folder / "results.json").write_text(json.dumps({"meta_info": {}, "instance_info": frames}))
     return folder / "results.json"
+
+
+def mmpose_inferencer(folder, r):
+    frames = [{"frame_id": t, "instances": _instances(r, t)} for t in range(len(r.stamps_ns))]
+    (folder / "video.json").write_text(json.dumps(frames))
+    return folder / "video.json"
+
+
+def mmpose_demo_images(folder, r):
+    for t in range(len(r.stamps_ns)):
+        (folder / f"results_{t}.json").write_text(json.dumps({"meta_info": {}, "instance_info": _instances(r, t)}))
+    return folder
 
 
 def mmpose_images(folder, r):
@@ -77,6 +103,10 @@ def rtmlib(folder, r):
         *((openpose, name) for name in ("body_25", "openpose_18", "halpe_26", "mediapipe_33")),
         *((alphapose, name) for name in ("coco_17", "halpe_26", "halpe_136")),
         *((mmpose_video, name) for name in ("coco_17", "wholebody_133")),
+        (alphapose_open, "openpose_18"),
+        (alphapose_cmu, "openpose_18"),
+        (mmpose_inferencer, "halpe_26"),
+        (mmpose_demo_images, "coco_17"),
         (mmpose_images, "coco_17"),
         (rtmlib, "halpe_26"),
     ],
@@ -89,7 +119,7 @@ def test_json_is_what_was_detected(tmp_path, write, layout):
     for a, b in zip(got.frames(), expected.frames(), strict=True):
         np.testing.assert_allclose(a.keypoints_px, b.keypoints_px, rtol=1e-5)
         np.testing.assert_allclose(a.scores, b.scores, rtol=1e-5)
-        assert a.person_ids == (None if write is rtmlib else b.person_ids)
+        assert a.person_ids == (None if write in (rtmlib, *WITHOUT_IDS) else b.person_ids)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +164,47 @@ def test_alphapose_ids_are_as_it_writes_them_with_a_tracker_and_without(tmp_path
 
 
 def test_frames_of_one_file_come_in_their_order(tmp_path):
-    listed = [{"image_id": f"{n}.jpg", "keypoints": [n + 1.0, 5.0, 1.0] * 17, "idx": 1} for n in (3, 1, 2)]
+    listed = [{"image_id": f"{n}.jpg", "keypoints": [n + 1.0, 5.0, 1.0] * 17, "idx": 1} for n in (3, 0, 2)]
     (tmp_path / "a.json").write_text(json.dumps(listed))
     got = read(tmp_path / "a.json", KNOWN)
-    assert got.stamps_ns.tolist() == [0, 20_000_000, 40_000_000]
-    assert got.keypoints[:, 0, 0, 0].tolist() == [2, 3, 4]
+    assert got.stamps_ns.tolist() == [0, 40_000_000, 60_000_000]
+    assert got.keypoints[:, 0, 0, 0].tolist() == [1, 3, 4]
+
+
+def _images(*ids):
+    return [{"image_id": i, "category_id": 1, "keypoints": [9.0, 5.0, 1.0] * 17, "score": 0.9} for i in ids]
+
+
+def test_coco_results_count_time_from_image_0_as_they_leave_out_images_of_nobody(tmp_path):
+    """Whole numbers that went through a table of floats are frames of their own, too."""
+    (tmp_path / "a.json").write_text(json.dumps(_images(2.0, 3.0, 3.0, 5.0)))
+    got = read(tmp_path / "a.json", KNOWN)
+    assert got.stamps_ns.tolist() == [40_000_000, 60_000_000, 100_000_000]
+    assert [len(f.scores) for f in got.frames()] == [1, 2, 1]
+
+
+def test_ids_in_coco_results_are_kept(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{**_images(1)[0], "track_id": 7}]))
+    assert read(tmp_path / "a.json", KNOWN).person_ids.tolist() == [[7]]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (("left_1.jpg", "right_1.jpg"), "'left_1.jpg' and 'right_1.jpg' are both frame 1; give each camera a file"),
+        (("a.jpg", "b.jpg"), "image_id 'a.jpg' has no number"),
+        ([f"{1_700_000_000_000_000_000 + 33_333_333 * n}.jpg" for n in range(3)], "1700000000033333333.*not count"),
+        ([f"{1_700_000_000_000 + 33 * n}.jpg" for n in range(3)], "1700000000033.*not count them"),
+        ([f"1700000000.{33_333 * n:06d}.jpg" for n in range(3)], "0, 33333, 66666, which does not count them"),
+    ],
+)
+def test_images_that_are_not_numbered_by_frame_are_named(tmp_path, ids, message):
+    (tmp_path / "a.json").write_text(json.dumps(_images(*ids)))
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "a.json", KNOWN)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_that_went_through_a_shell_of_windows_is_read(tmp_path, encoding):
+    (tmp_path / "a.json").write_text(json.dumps(_images(0)), encoding)
+    assert len(read(tmp_path / "a.json", KNOWN).stamps_ns) == 1

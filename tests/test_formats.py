@@ -22,6 +22,7 @@ from pstmo_ros.formats.bvh import write_bvh
 from pstmo_ros.formats.rosbag import bag_header, write_bag
 from pstmo_ros.lift import lift, writer
 from pstmo_ros.recording import from_frames, save_recording
+from pstmo_ros.render import filmed
 from tests.conftest import record, walker
 from tests.core.test_steady import drive
 from training.motion.bvh import read_bvh
@@ -184,6 +185,20 @@ def test_lift_films_a_recording(tmp_path, bundle, recording):
     assert (tmp_path / "out.mp4").read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.mark.parametrize("frames", [1, 4, 7, 8])
+def test_a_film_shows_the_frame_at_each_of_its_moments_and_the_last_one(frames):
+    stamps = 1_700_000_000_000_000_000 + 50_000_000 * np.arange(2 * frames - 1)  # at 20 Hz
+    assert filmed(stamps, 10.0).tolist() == list(range(0, 2 * frames - 1, 2))
+
+
+def test_a_bvh_has_every_frame_of_a_rate_that_is_no_whole_number_of_ns(tmp_path, recording, lifted):
+    many = 4000  # at 600 Hz, as far off as at 60 Hz
+    again = {name: np.repeat(getattr(lifted, name)[:1], many, 0) for name in ("poses_m", "person_ids")}
+    stamps = np.round(np.arange(many) / 600 * 1e9).astype(np.int64)
+    writer("a.bvh")(tmp_path / "a.bvh", recording, dataclasses.replace(lifted, stamps_ns=stamps, **again))
+    assert len(read_bvh(tmp_path / "a_1.bvh").points) == many
+
+
 def test_an_ending_that_is_not_known_is_named():
     with pytest.raises(ValueError, match=r"'\.bhv' is unknown; did you mean '\.bvh'"):
         writer("a.bhv")
@@ -211,3 +226,13 @@ def test_a_recording_of_nobody_is_not_filmed(tmp_path, bundle, recording):
     nobody = lift(recording, PoseLifter(bundle, load_engine(bundle, "torch")))
     with pytest.raises(ValueError, match="nobody was lifted, so there is nothing to film"):
         writer("a.mp4")(tmp_path / "a.mp4", recording, nobody)
+    with pytest.raises(ValueError, match="nobody was lifted, so there is no motion to write"):
+        writer("a.bvh")(tmp_path / "a.bvh", recording, nobody)
+
+
+def test_a_bag_whose_headers_are_not_stamped_is_named(tmp_path, recording, lifted):
+    """Else all of it would be one frame."""
+    unstamped = dataclasses.replace(recording, stamps_ns=np.zeros_like(recording.stamps_ns))
+    writer("bag")(tmp_path / "bag", unstamped, lifted)
+    with pytest.raises(ValueError, match="/keypoints: headers are not stamped"):
+        read(tmp_path / "bag", Source(layout="h36m_17"))

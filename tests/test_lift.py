@@ -1,10 +1,12 @@
 import dataclasses
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from pstmo_ros import lift as lifting
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
@@ -115,7 +117,12 @@ def test_command_line(bundle, recording, tmp_path):
         ),
         (lambda d: d.update(stamps_ns=d["stamps_ns"][:-1]), "stamps_ns.*50 integers"),
         (lambda d: d.update(stamps_ns=d["stamps_ns"] / 1e9), "stamps_ns.*float64"),
+        (lambda d: d.update(stamps_ns=np.arange(50) * 20), "stamps_ns' has frames 20 apart; give nanoseconds"),
+        (lambda d: d.update(stamps_ns=d["stamps_ns"][:0], keypoints=d["keypoints"][:0]), "bad.npz' has no frames"),
         (lambda d: d.update(image_size=np.array(640)), "image_size"),
+        (lambda d: d.update(image_size=np.array([640, np.nan])), "image_size' is .640. +nan.; give"),
+        (lambda d: d.update(distortion=np.array("none")), "distortion' holds <U4; give numbers"),
+        (lambda d: d.update(down=np.array(["x", "y", "z"])), "down' holds <U1; give numbers"),
         (lambda d: d.update(person_ids=d["person_ids"][:, 0]), "person_ids"),
         (lambda d: d.update(odom_from_camera=np.tile(np.eye(4), (3, 1, 1))), r"odom_from_camera.*\(50, 4, 4\)"),
         (lambda d: d.update(odom_from_camera=np.ones((50, 4, 4))), "odom_from_camera.*orthonormal"),
@@ -133,11 +140,63 @@ def test_each_fault_of_a_recording_is_named(recording, tmp_path, change, message
         load_recording(tmp_path / "bad.npz")
 
 
+def test_ids_as_a_table_of_floats_has_them_are_ids(recording, tmp_path):
+    save_recording(tmp_path / "good.npz", recording)
+    data = dict(np.load(tmp_path / "good.npz"))
+    data["person_ids"] = np.where(np.arange(2) == 1, np.nan, data["person_ids"])
+    np.savez(tmp_path / "floats.npz", **data)
+    assert load_recording(tmp_path / "floats.npz").person_ids[0].tolist() == [1, -1]
+
+
+def test_a_pipe_is_said_to_be_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    writing = subprocess.Popen(["dd", "if=/dev/zero", f"of={tmp_path / 'pipe.npz'}", "count=1"], stderr=-3)
+    with pytest.raises(ValueError, match=r"pipe\.npz' is not a readable \.npz file"):
+        load_recording(tmp_path / "pipe.npz")
+    writing.wait(10)
+
+
 def test_a_truncated_recording_is_named(recording, tmp_path):
     save_recording(tmp_path / "good.npz", recording)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "good.npz").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.npz.*not a readable"):
         load_recording(tmp_path / "cut.npz")
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("in.npz", "in.npz is the recording; give the output another name"),
+        ("bag.mcap", "bag.mcap exists already; a bag is never overwritten"),
+        ("folder", "folder exists already; a bag is never overwritten"),
+        ("folder.csv", "folder.csv is a folder; give a file's name"),
+        ("in.npz/out.csv", "File exists: .*in.npz"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_lifted(
+    recording, tmp_path, monkeypatch, output, message
+):
+    save_recording(tmp_path / "in.npz", recording)
+    (tmp_path / "bag.mcap").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.csv").mkdir()
+    kept = (tmp_path / "in.npz").read_bytes()
+    monkeypatch.setattr(sys, "argv", ["lift", str(tmp_path / "in.npz"), str(tmp_path / output), "--model", "small"])
+    monkeypatch.setattr(lifting, "lift", lambda *_, **__: pytest.fail("it was lifted before"))
+    with pytest.raises(SystemExit, match=message):
+        lifting.main()
+    assert (tmp_path / "in.npz").read_bytes() == kept
+
+
+def test_the_command_line_lifts_a_crowd(bundle, camera, tmp_path, monkeypatch):
+    """Offline there is no hurry for which a node follows ten people only."""
+    crowd = record([walker(0.1, offset_m=(-6.0 + n, 12.0)) for n in range(13)], camera)
+    save_recording(tmp_path / "in.npz", crowd)
+    files = [str(tmp_path / name) for name in ("in.npz", "out.npz")]
+    monkeypatch.setattr(sys, "argv", ["lift", *files, "--model", str(bundle.path), "--engine", "torch"])
+    lifting.main()
+    with np.load(tmp_path / "out.npz") as out:
+        np.testing.assert_array_equal(np.sort(out["person_ids"]), crowd.person_ids)
 
 
 def test_command_line_faults_are_one_line(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,10 @@ class Form:
         for joint in self.joints:
             if joint is not None and joint not in _JOINTS:
                 raise ValueError(f"form field joints names {joint!r}; {nearest(str(joint), _JOINTS)}")
+        if isinstance(self.joints, Mapping):
+            for joint, key in self.joints.items():
+                if key is not None and type(key) not in (str, int):  # YAML reads NO, on and the like as truth values
+                    raise ValueError(f"form field joints has {key!r} for {joint}; give a number, or text in quotes")
         if isinstance(self.joints, Mapping) and bool(self.points) != bool(self.key):
             raise ValueError("form field joints maps names: give points with a key, or neither, for fields of a person")
 
@@ -86,9 +90,9 @@ class Form:
 def load_form(path: str | Path) -> Form:
     """A form from a YAML file. ValueError names the file, the key and the nearest valid one."""
     try:
-        given = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as e:
-        raise ValueError(f"form {str(path)!r} cannot be read: {e}") from None
+        given = yaml.safe_load(Path(path).read_bytes())
+    except (OSError, yaml.YAMLError, ValueError) as e:
+        raise ValueError(f"form {str(path)!r} cannot be read: {' '.join(str(e).split())}") from None
     fields = {f.name: f for f in dataclasses.fields(Form)}
     if not isinstance(given, dict):
         raise ValueError(f"form {str(path)!r} must be a mapping of {', '.join(fields)}")
@@ -110,7 +114,9 @@ def read(form: Form, message: Any, size_px: tuple[int, int]) -> Frame2D:
     """A message of the form's type -> Frame2D. KeypointsError names a field that is not there or does not fit."""
     try:
         return _read(form, message, size_px)
-    except (AttributeError, TypeError) as e:  # a path leads to something else than what it is for
+    except KeypointsError:
+        raise
+    except (AttributeError, TypeError, ValueError) as e:  # a path leads to something else than what it is for
         raise KeypointsError(f"{form.type} does not fit its form: {e}") from None
 
 
@@ -170,6 +176,14 @@ def _in_model_joints(frame: Frame2D, layout: Layout) -> Frame2D:
     return dataclasses.replace(frame, layout="h36m_17", keypoints_px=points, scores=scores)
 
 
+def _fields(message: Any) -> Iterable[str]:
+    """Of a live message, or of one read from a bag."""
+    if dataclasses.is_dataclass(message):
+        return (f.name for f in dataclasses.fields(message))
+    fields: Iterable[str] = getattr(message, "get_fields_and_field_types", dict)()
+    return fields
+
+
 def _at(path: str) -> Callable[[Any], Any]:
     """The value at a path. KeypointsError names the part that is not there, and what is."""
     parts = path.split(".")
@@ -179,8 +193,7 @@ def _at(path: str) -> Callable[[Any], Any]:
             try:
                 value = value[int(part)] if part.isdecimal() else getattr(value, part)
             except (AttributeError, IndexError, TypeError):
-                fields: dict[str, str] = getattr(value, "get_fields_and_field_types", dict)()
-                there = ", ".join(fields) or type(value).__name__
+                there = ", ".join(_fields(value)) or type(value).__name__
                 raise KeypointsError(f"path {path!r}: there is no {part!r}; there is {there}") from None
         return value
 

@@ -53,15 +53,12 @@ def _read(path: Path, bag: Any, source: Source) -> Recording:
     kind = next(c.msgtype for c in bag.connections if c.topic == topic)
     layout = layouts.get(source.layout or "coco_17")
     try:
-        if kind == HRI_IDS:
-            frames = list(_bodies(bag, topic, size))
-        else:
-            frames = list(_frames(bag, topic, known[kind], layout, size))
-    except KeypointsError as e:
+        frames = list(_bodies(bag, topic, size) if kind == HRI_IDS else _frames(bag, topic, known[kind], layout, size))
+        if len(frames) > 1 and not any(f.stamp_ns for f in frames):
+            raise KeypointsError("headers are not stamped; the detector must copy those of its images")
+        recording = from_frames(sorted(frames, key=lambda f: f.stamp_ns), camera, frame_id)
+    except ValueError as e:
         raise ValueError(f"{path}, {topic}: {e}") from None
-    if not frames:
-        raise ValueError(f"{path}: {topic} has no messages")
-    recording = from_frames(sorted(frames, key=lambda f: f.stamp_ns), camera, frame_id)
     if not source.odom_frame:
         return recording
     try:

@@ -102,6 +102,36 @@ def test_a_bag_of_each_detector_is_what_it_saw(classes, store, recording, tmp_pa
         np.testing.assert_allclose(frame.scores, expected.scores, rtol=1e-6)
 
 
+@pytest.mark.parametrize("empty", [0, 3])
+def test_a_bag_of_zed_bodies_may_have_frames_that_show_nobody(classes, store, recording, tmp_path, empty):
+    """Its messages say by their people how many joints there are."""
+
+    def sent(t):
+        message = detections.zed(classes("zed_msgs"), recording, t, 0)
+        message.objects = [] if t == empty else message.objects
+        yield "/people", DETECTORS["zed"].type, message
+
+    got = read(write(tmp_path / "bag", store, recording, sent))
+    assert got.layout == "openpose_18"
+    assert [len(f.scores) for f in got.frames()] == [2 * (t != empty) for t in range(len(recording.stamps_ns))]
+
+
+def test_a_bag_of_two_keypoint_orders_is_named(classes, store, recording, tmp_path):
+    def sent(t):
+        message = detections.zed(classes("zed_msgs"), recording, t, 0 if t < 5 else 1)
+        yield "/people", DETECTORS["zed"].type, message
+
+    with pytest.raises(ValueError, match="bag, /people: frames have layouts openpose_18, zed_34"):
+        read(write(tmp_path / "bag", store, recording, sent))
+
+
+def test_a_field_that_a_recorded_message_does_not_have_is_named_with_those_it_has(classes, store, recording, tmp_path):
+    path = write(tmp_path / "bag", store, recording, detector("by name", classes, recording))
+    (tmp_path / "form.yaml").write_text(EXAMPLE.read_text().replace("people: persons", "people: people"))
+    with pytest.raises(ValueError, match="there is no 'people'; there is header, persons"):
+        read(path, Source(form=str(tmp_path / "form.yaml")))
+
+
 def test_frames_that_were_recorded_late_are_read_in_their_order(classes, store, recording, tmp_path):
     sent, order = detector("yolo", classes, recording), np.arange(len(recording.stamps_ns))
     order[[3, 4]] = order[[4, 3]]

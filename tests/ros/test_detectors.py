@@ -179,6 +179,7 @@ FORM = {"type": "other_msgs/msg/People", "people": "persons", "points": "joints"
         ({"type": 5}, "type is 5; give package"),
         ({"x": ""}, "form fields x and y are '' and 'y'; give a path each"),
         ({"type": "//"}, "type is '//'; give package"),
+        ({"joints": {"nose": False}, "key": "name"}, "joints has False for nose; give a number, or text in quotes"),
         ({"first": "abc"}, "first is 'abc'; give the number"),
         ({"normalized": "no"}, "normalized is 'no'; give true or false"),
     ],
@@ -187,6 +188,13 @@ def test_each_fault_of_a_form_is_named(tmp_path, change, message):
     form = {k: v for k, v in (FORM | change).items() if v is not None}
     (tmp_path / "form.yaml").write_text(yaml.safe_dump(form))
     with pytest.raises(ValueError, match=message):
+        load_form(tmp_path / "form.yaml")
+
+
+@pytest.mark.parametrize("text", [b"type: a/msg/B # \xe9", b"type: 2020-13-45", b"type: [", b"type: a\n---\ntype: b"])
+def test_a_form_that_is_no_yaml_is_named_in_one_line(tmp_path, text):
+    (tmp_path / "form.yaml").write_bytes(text)
+    with pytest.raises(ValueError, match=r"^form .*form\.yaml' cannot be read: .*$"):
         load_form(tmp_path / "form.yaml")
 
 
@@ -206,6 +214,7 @@ def test_a_number_alone_is_a_path(tmp_path):
         ({"header": "header.stamp"}, "header is 'header.stamp': Time is no std_msgs/Header"),
         ({"x": "joint", "joints": "openpose_18"}, "People does not fit its form: float"),
         ({"people": "header"}, "People does not fit its form: 'Header' object is not iterable"),
+        ({"x": "name", "joints": "openpose_18"}, "People does not fit its form: could not convert string to float"),
     ],
 )
 def test_a_form_that_does_not_fit_the_message_is_named(classes, recording, change, message):
