@@ -38,8 +38,9 @@ def test_it_is_the_camera_of_the_raw_image(written):
     assert read_calibration(written) == CAMERA
 
 
-def test_a_fisheye_lens(written):
-    text = WRITTEN.replace("plumb_bob", "equidistant").replace(", 0.0]\nrect", "]\nrect")
+@pytest.mark.parametrize("name", ["equidistant", "fisheye", "kannala_brandt"])  # as in camera_info
+def test_a_fisheye_lens(written, name):
+    text = WRITTEN.replace("plumb_bob", name).replace(", 0.0]\nrect", "]\nrect")
     written.write_text(text)
     assert read_calibration(written).lens == "equidistant"
 

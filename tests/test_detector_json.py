@@ -142,6 +142,11 @@ def test_each_fault_of_json_is_named(tmp_path, text, source, message):
         read(tmp_path / "a.json", source)
 
 
+def test_a_folder_without_json_is_named_before_what_json_lacks(tmp_path):
+    with pytest.raises(ValueError, match=r"this folder has no \.json files, and no metadata\.yaml"):
+        read(tmp_path)
+
+
 def test_files_of_one_frame_number_are_named(tmp_path):
     for i in range(2):
         (tmp_path / f"{i}_keypoints_2d.json").write_text('{"people": []}')

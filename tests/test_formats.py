@@ -199,6 +199,14 @@ def test_a_bvh_has_every_frame_of_a_rate_that_is_no_whole_number_of_ns(tmp_path,
     assert len(read_bvh(tmp_path / "a_1.bvh").points) == many
 
 
+def test_keypoints_in_shares_of_the_image_are_named(tmp_path, recording):
+    """As MediaPipe and others give them: somebody of one pixel, in the image's corner."""
+    recording.keypoints[..., :2] /= recording.size_px
+    save_recording(tmp_path / "a.npz", recording)
+    with pytest.raises(ValueError, match=r"a\.npz: keypoints are shares of the image; give pixels"):
+        read(tmp_path / "a.npz")
+
+
 def test_an_ending_that_is_not_known_is_named():
     with pytest.raises(ValueError, match=r"'\.bhv' is unknown; did you mean '\.bvh'"):
         writer("a.bhv")

@@ -11,6 +11,11 @@ from pstmo_ros.core.camera import Camera
 _NAMES = {"": "plumb_bob", "fisheye": "equidistant", "kannala_brandt": "equidistant"}
 
 
+def lens_name(model: str) -> str:
+    """A distortion model by the name that it has here; drivers and their calibration files call some otherwise."""
+    return _NAMES.get(model, model)
+
+
 def image_size(message: Any) -> tuple[int, int]:
     """(width, height) of the image that the camera sends: the region of interest of it, binned."""
     x, y = _binning(message)
@@ -32,7 +37,7 @@ def camera_from(message: Any, rectified: bool = False) -> Camera | None:
             raise ValueError("camera_info has P all zero: it does not say how the image was rectified")
     else:
         matrix, distortion = np.reshape(message.k, (3, 3)).astype(float), np.array(message.d, float)
-        lens = _NAMES.get(message.distortion_model, message.distortion_model)
+        lens = lens_name(message.distortion_model)
         if lens != "equidistant" and not distortion.any():
             lens = "plumb_bob"  # an undistorted image, whatever its lens is called
         elif lens == "rational_polynomial" and not distortion[5:].any():

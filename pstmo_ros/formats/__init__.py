@@ -7,8 +7,12 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pstmo_ros.formats.calibration import read_calibration
 from pstmo_ros.recording import Recording, load_recording
+
+_CORNER_PX = 1.5  # of the image; nobody is that small
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,15 @@ def read(path: str | Path, source: Source | None = None) -> Recording:
 
 
 def _read(path: Path, source: Source) -> Recording:
+    recording = _read_any(path, source)
+    seen = recording.keypoints[recording.keypoints[..., 2] > 0][:, :2]
+    seen = seen[np.isfinite(seen)]
+    if len(seen) and abs(seen).max() < _CORNER_PX:
+        raise ValueError(f"{path}: keypoints are shares of the image; give pixels: times its width and height")
+    return recording
+
+
+def _read_any(path: Path, source: Source) -> Recording:
     if (path / "metadata.yaml").is_file() or path.suffix in (".mcap", ".db3"):
         from pstmo_ros.formats.rosbag import read_bag
 

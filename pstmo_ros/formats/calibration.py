@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pstmo_ros.adapters.camera_info import lens_name
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats
 
@@ -21,7 +22,7 @@ def read_calibration(path: str | Path) -> Camera:
     values = values if isinstance(values, dict) else {}
     try:
         size_px = _whole(values, "image_width"), _whole(values, "image_height")
-        lens = str(values.get("distortion_model") or "plumb_bob")
+        lens = lens_name(str(values.get("distortion_model") or ""))
         k, distortion = _numbers(values, "camera_matrix", 9), _numbers(values, "distortion_coefficients")
         return Camera.from_matrix(k.reshape(3, 3), size_px, distortion, lens)
     except ValueError as e:

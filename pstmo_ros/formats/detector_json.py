@@ -33,14 +33,14 @@ def read_json(path: Path, source: Source) -> Recording:
     """
     if not path.exists():
         raise ValueError(f"recording {str(path)!r} does not exist")
+    files = sorted(path.glob("*.json"), key=_number) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path}: this folder has no .json files, and no metadata.yaml of a rosbag2")
     if source.rate_hz <= 0 or min(source.size_px) <= 0:
         raise ValueError(
             f"{path}: JSON has no frame rate and no image size; give --rate and --size "
             "(player: source_rate_hz and image_size)"
         )
-    files = sorted(path.glob("*.json"), key=_number) if path.is_dir() else [path]
-    if not files:
-        raise ValueError(f"{path}: this folder has no .json files, and no metadata.yaml of a rosbag2")
     numbered: dict[int, list[Person]] = {}
     first: int | None = None
     for k, file in enumerate(files):

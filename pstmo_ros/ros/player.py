@@ -57,6 +57,8 @@ class PlayerConfig:
     def __post_init__(self) -> None:
         if self.stamps not in STAMPS:
             raise ValueError(f"parameter stamps is {self.stamps!r}; give one of {', '.join(STAMPS)}")
+        if len(self.image_size) != 2 or min(self.image_size) < 0:
+            raise ValueError(f"parameter image_size: {list(self.image_size)}; give [width, height] in pixels")
 
 
 ABOUT = {
@@ -162,7 +164,7 @@ def main(args: list[str] | None = None) -> int:
         node.play()
     except KeyboardInterrupt:
         pass
-    except ValueError as e:
+    except (ValueError, OSError) as e:
         print(f"player: {e}", file=sys.stderr)
         return 1
     finally:

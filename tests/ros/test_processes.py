@@ -175,6 +175,7 @@ FAULTS = {
     "rate:=0.0": "parameter rate: 0.0; give a number from 0.001 to 1000",
     "stamps:=later": "parameter stamps is 'later'; give one of now, recorded",
     "rate:='fast'": "parameter rate: 'fast'",
+    "image_size:=[640]": "parameter image_size: [640]; give [width, height] in pixels",
     "fiel:=x.npz": "parameter fiel is unknown; did you mean 'file'",
 }
 
