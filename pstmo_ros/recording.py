@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pstmo_ros.core import layouts
+from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats, Frame2D, Stand
 
@@ -139,7 +139,10 @@ def from_frames(frames: Sequence[Frame2D], camera: Camera | None, frame_id: str 
 
 
 def load_recording(path: str | Path) -> Recording:
-    """Read a recording (.npz). ValueError names the field, what it holds and what it should hold."""
+    """Read a recording (.npz), in the order of its stamps.
+
+    ValueError names the field, what it holds and what it should hold.
+    """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"recording {str(path)!r} does not exist")
@@ -205,16 +208,20 @@ def load_recording(path: str | Path) -> Recording:
                 raise ValueError(f"recording field 'down' has shape {data['down'].shape}; give (x, y, z)")
             x, y, z = data["down"].tolist()
             camera = dataclasses.replace(camera, down=(x, y, z))
+    truth = data.get("truth_m")
+    if truth is not None and truth.shape != (people := (*keypoints.shape[:2], skeleton.J, 3)):
+        raise ValueError(f"recording field 'truth_m' has shape {truth.shape}; give {people}")
+    order = np.argsort(stamps, kind="stable")  # with what follows of it, a frame is lifted better than as a late one
     return Recording(
-        keypoints.astype(np.float32),
-        stamps.astype(np.int64),
+        keypoints[order].astype(np.float32),
+        stamps[order].astype(np.int64),
         size,
         layout.name,
-        None if ids is None else np.where(np.isfinite(ids), ids, -1).astype(np.int64),
+        None if ids is None else np.where(np.isfinite(ids), ids, -1).astype(np.int64)[order],
         camera,
-        data.get("truth_m"),
+        None if truth is None else truth[order],
         str(data.get("frame_id", CAMERA_FRAME)),
-        moves,
+        None if moves is None else moves[order],
     )
 
 

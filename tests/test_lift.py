@@ -124,6 +124,7 @@ def test_command_line(bundle, recording, tmp_path):
         (lambda d: d.update(distortion=np.array("none")), "distortion' holds <U4; give numbers"),
         (lambda d: d.update(down=np.array(["x", "y", "z"])), "down' holds <U1; give numbers"),
         (lambda d: d.update(person_ids=d["person_ids"][:, 0]), "person_ids"),
+        (lambda d: d.update(truth_m=d["truth_m"][:, :1]), r"truth_m.*give \(50, 2, 17, 3\)"),
         (lambda d: d.update(odom_from_camera=np.tile(np.eye(4), (3, 1, 1))), r"odom_from_camera.*\(50, 4, 4\)"),
         (lambda d: d.update(odom_from_camera=np.ones((50, 4, 4))), "odom_from_camera.*orthonormal"),
         (lambda d: d.update(camera_matrix=np.zeros((3, 3))), "not calibrated"),
@@ -138,6 +139,20 @@ def test_each_fault_of_a_recording_is_named(recording, tmp_path, change, message
     np.savez(tmp_path / "bad.npz", **data)
     with pytest.raises(ValueError, match=message):
         load_recording(tmp_path / "bad.npz")
+
+
+def test_frames_that_are_not_in_order_are_put_in_it(recording, tmp_path):
+    """Else look-ahead would lose those before a step back, and late ones would not be as good."""
+    recording = dataclasses.replace(recording, odom_from_camera=np.tile(np.eye(4), (50, 1, 1)))
+    recording.odom_from_camera[:, 0, 3] = np.arange(50)
+    save_recording(tmp_path / "good.npz", recording)
+    data, order = dict(np.load(tmp_path / "good.npz")), np.roll(np.arange(50), 20)
+    for name in ("keypoints", "stamps_ns", "person_ids", "truth_m", "odom_from_camera"):
+        data[name] = data[name][order]
+    np.savez(tmp_path / "mixed.npz", **data)
+    back = load_recording(tmp_path / "mixed.npz")
+    for name in ("keypoints", "stamps_ns", "person_ids", "truth_m", "odom_from_camera"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(recording, name), err_msg=name)
 
 
 def test_ids_as_a_table_of_floats_has_them_are_ids(recording, tmp_path):
