@@ -70,8 +70,8 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
         )
     if len({r.layout for r in recordings}) > 1:
         raise ValueError(f"layouts differ: {', '.join(r.layout for r in recordings)}; all cameras need one detector")
-    frames = min(len(r.stamps_ns) for r in recordings)
-    layout = layouts.get(recordings[0].layout)
+    recordings = _at_once(recordings)
+    frames, layout = len(recordings[0].stamps_ns), layouts.get(recordings[0].layout)
     joints = np.full((len(views), frames, len(layout.joints), 3), np.nan, np.float32)
     joints[..., 2] = 0
     crowd = max(1, min(_CROWD, int(_CHOICES ** (1 / len(views))) - 1))
@@ -98,7 +98,6 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
         dataclasses.replace(
             r,
             keypoints=joints[c, :, None],
-            stamps_ns=r.stamps_ns[:frames],
             size_px=(v.camera.width, v.camera.height),
             person_ids=np.zeros((frames, 1), np.int64),
             camera=v.camera,
@@ -109,6 +108,23 @@ def open_scene(views: Sequence[View], recordings: Sequence[Recording]) -> Scene:
     focal = float(np.mean([v.camera.fx for v in views]))
     found = float(np.isfinite(truth[:, list(_JOINTS)]).all(-1).mean())
     return Scene(list(views), made, focal * float(np.median(off)), found)
+
+
+def _at_once(recordings: Sequence[Recording]) -> list[Recording]:
+    """The frames that all cameras have: the nearest stamps, within half a frame. Some files leave frames out.
+
+    ValueError where they share less than half of what the shortest recording has.
+    """
+    first = recordings[0].stamps_ns
+    half_ns = np.median(np.diff(first)) / 2 if len(first) > 1 else 0
+    rows = [np.searchsorted((r.stamps_ns[1:] + r.stamps_ns[:-1]) / 2, first) for r in recordings]
+    apart = np.abs([r.stamps_ns[row] - first for r, row in zip(recordings, rows, strict=True)]).max(0)
+    if (together := apart <= half_ns).sum() < min(len(r.stamps_ns) for r in recordings) / 2:
+        raise ValueError(f"cameras share {together.sum()} frames' stamps; let all recordings' stamps be of one clock")
+    return [
+        dataclasses.replace(r, keypoints=r.keypoints[row[together]], stamps_ns=first[together])
+        for r, row in zip(recordings, rows, strict=True)
+    ]
 
 
 def _leg_m(truth_m: Floats) -> float:

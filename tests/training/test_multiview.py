@@ -161,6 +161,21 @@ def test_the_truth_is_what_the_cameras_agree_on(world):
     assert 1 < scene.miss_px < 3
 
 
+def test_frames_that_one_cameras_file_leaves_out_move_nothing(world):
+    """AlphaPose and COCO results have no images that show nobody."""
+    recordings, kept = _recordings(_views(), world), np.ones(len(world), bool)
+    kept[[0, 1, 2, 50, 51]] = False
+    some = dataclasses.replace(recordings[2], keypoints=recordings[2].keypoints[kept])
+    recordings[2] = dataclasses.replace(some, stamps_ns=some.stamps_ns[kept] + 3_000_000)  # 3 ms later than the others
+    scene = open_scene(_views(), recordings)
+    for view, recording in zip(scene.views, scene.recordings, strict=True):
+        np.testing.assert_allclose(recording.truth_m[:, 0], view.into(world[kept]), atol=1e-3)
+        np.testing.assert_array_equal(recording.stamps_ns, recordings[0].stamps_ns[kept])
+    recordings[1] = dataclasses.replace(recordings[1], stamps_ns=recordings[1].stamps_ns + 10**12)
+    with pytest.raises(ValueError, match="cameras share 0 frames' stamps"):
+        open_scene(_views(), recordings)
+
+
 def test_the_detectors_errors_are_taken_apart(world):
     """Wrists are off by a constant, everything trembles; heights are of 1.7 m."""
     views = _views(8)
