@@ -83,7 +83,7 @@ def usable_device(name: str) -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device has units for bf16; false where this torch (before 2.10) does not know a CPU's."""
+    """Whether a device has units for bf16; false where torch does not know a CPU's, as older ones do not."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     ask = getattr(torch.cpu, "get_capabilities", None) if device.type == "cpu" else None

@@ -68,7 +68,7 @@ class Steadier:
         lens = camera or self._camera  # intrinsics that are lost still say how the lens bends
         if lens is None:
             return joints_px, stand, None
-        before, held = self.view, self._plain or lens
+        before, held = self.view, self._plain or lens  # earlier frames are of these: as they came, at first
         if lens is not self._camera or self._plain is None:
             self._camera, self._plain = lens, dataclasses.replace(lens.plain, down=None)
         stand = stand or self._stand

@@ -123,7 +123,7 @@ def test_a_training_that_has_diverged_ends_and_leaves_the_last_good_checkpoint(t
 )
 def test_auto_trains_in_bf16_where_the_cpu_has_units_for_it(monkeypatch, precision, units, expected):
     """Without them a step takes three times as long in bf16 as in fp32."""
-    if units is None:  # torch before 2.10
+    if units is None:  # an older torch
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     else:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
