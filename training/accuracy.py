@@ -164,10 +164,9 @@ def report(
     words: Sequence[str] = (),
 ) -> Iterator[str]:
     """The page's tables, one by one. words: only those of ``conditions`` that have one of them in their title."""
-    tables = conditions(bundle.config.longest_look_ahead_s, mocap.rate_hz)
     tables = {
         title: rows
-        for title, rows in (chosen(tables, words) if words else tables).items()
+        for title, rows in chosen(conditions(bundle.config.longest_look_ahead_s, mocap.rate_hz), words).items()
         if bundle.config.gravity or all(row.gravity_off_deg is None for row in rows)
     }
     lifters, kept = of_bundle(bundle, options), list[Run]()

@@ -98,7 +98,10 @@ def conditions(longest_s: float, hz: float) -> dict[str, list[Condition]]:
 
 
 def chosen(tables: dict[str, list[Condition]], words: Sequence[str]) -> dict[str, list[Condition]]:
-    """The tables whose titles have one of the words, in upper or lower case; ValueError for a word that none has."""
+    """The tables whose titles have one of the words, in upper or lower case, or all, without words.
+
+    ValueError for a word that no title has.
+    """
     if lost := [w for w in words if not any(w.lower() in title.lower() for title in tables)]:
         raise ValueError(f"no table has {lost[0]!r} in its title; there are: {'; '.join(tables)}")
-    return {title: rows for title, rows in tables.items() if any(w.lower() in title.lower() for w in words)}
+    return {t: rows for t, rows in tables.items() if not words or any(w.lower() in t.lower() for w in words)}

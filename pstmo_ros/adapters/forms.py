@@ -72,11 +72,12 @@ class Form:
         for joint in self.joints:
             if joint is not None and joint not in _JOINTS:
                 raise ValueError(f"form field joints names {joint!r}; {nearest(str(joint), _JOINTS)}")
-        if isinstance(self.joints, Mapping):
-            for joint, key in self.joints.items():
-                if key is not None and type(key) not in (str, int):  # YAML reads NO, on and the like as truth values
-                    raise ValueError(f"form field joints has {key!r} for {joint}; give a number, or text in quotes")
-        if isinstance(self.joints, Mapping) and bool(self.points) != bool(self.key):
+        if not isinstance(self.joints, Mapping):
+            return
+        for joint, key in self.joints.items():
+            if key is not None and type(key) not in (str, int):  # YAML reads NO, on and the like as truth values
+                raise ValueError(f"form field joints has {key!r} for {joint}; give a number, or text in quotes")
+        if bool(self.points) != bool(self.key):
             raise ValueError("form field joints maps names: give points with a key, or neither, for fields of a person")
 
     @property

@@ -68,21 +68,21 @@ class Steadier:
         lens = camera or self._camera  # intrinsics that are lost still say how the lens bends
         if lens is None:
             return joints_px, stand, None
-        before, held = self.view, self._plain or lens  # earlier frames are of these: as they came, at first
-        if lens is not self._camera or self._plain is None:
-            self._camera, self._plain = lens, dataclasses.replace(lens.plain, down=None)
         stand = stand or self._stand
         turned = _SAME if stand is None else stand.rotation
+        before = self.view or View(self._plain or lens, turned)  # that earlier frames are of: as they came, at first
+        if lens is not self._camera or self._plain is None:
+            self._camera, self._plain = lens, dataclasses.replace(lens.plain, down=None)
         if stand is None or camera is None:
             self.view, now = None, View(self._plain, turned)
         else:
             self._stand = stand
-            self.view = now = before if before and before.turned_by(turned) <= _FAR else View.of(camera, stand)
+            if self.view is None or self.view.turned_by(turned) > _FAR:
+                self.view = View.of(camera, stand)
+            now = self.view
         if self.view:
             joints_px = now.shows(joints_px, lens, turned)
         elif lens.distorted:
             joints_px = self._plain.pixels(lens.rays(joints_px)).astype(np.float32)
-        if before is None:
-            return joints_px, stand, None if held == now.camera else partial(now.shows, camera=held, rotation=turned)
-        move = None if before is now else partial(now.shows, camera=before.camera, rotation=before.rotation)
-        return joints_px, stand, move
+        same = before is now or (before.rotation is now.rotation and before.camera == now.camera)
+        return joints_px, stand, None if same else partial(now.shows, camera=before.camera, rotation=before.rotation)
