@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # its functions keep the group that is there as they are imported, which DDP does, for good
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -66,7 +67,7 @@ def join(config: RunConfig) -> Process:
     device = usable_device(f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else config.device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpu else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(dist.destroy_process_group)  # gloo's threads, alive in the interpreter's end, may abort it
     process = Process(dist.get_rank(), dist.get_world_size(), device)
     if config.batch % process.processes or config.batch < 2 * process.processes:
         raise ValueError(f"batch is {config.batch}; give each of the {process.processes} processes as many, 2 or more")

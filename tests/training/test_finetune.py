@@ -195,6 +195,31 @@ def test_processes_started_by_torchrun_train_one_model(tmp_path):
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 4
 
 
+def test_no_thread_of_a_run_lives_into_the_interpreters_end(tmp_path):
+    """Where something holds the group past its end, gloo's threads abort a process at its end now and then."""
+    program = """if True:
+        import atexit, weakref
+        import torch.distributed as dist
+        from training.finetune import main
+        groups = []
+        atexit.register(lambda: print("groups left:", [group() for group in groups]))
+        main()
+        groups.append(weakref.ref(dist.group.WORLD))
+    """
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *_arguments(tmp_path, steps=1, device="cpu")],
+        cwd=ROOT,
+        env=os.environ | alone,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "groups left: [None]" in done.stdout
+
+
 def test_windows_are_whole_where_the_paper_has_them_whole(tmp_path):
     config = _config(tmp_path, steps=1, batches=BatchConfig(held=False))
     assert set(train(config).metadata["training"]["validation_mpjpe_mm"]) == {"whole_windows"}
