@@ -1,6 +1,8 @@
 """Imports point one way: core <- engines, adapters <- recording, lift <- ros; core <- training <- nothing."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,13 @@ def test_ros_stays_in_its_shell():
 
 def test_the_package_itself_imports_nothing():
     assert not imports(ROOT / "pstmo_ros/__init__.py")
+
+
+@pytest.mark.parametrize("module", ["pstmo_ros.ros.player", "pstmo_ros.formats", "pstmo_ros.recording"])
+def test_what_lifts_nothing_starts_without_waiting_for_torch(module):
+    """Seconds on a Jetson, and a few hundred megabytes."""
+    if module.startswith("pstmo_ros.ros"):
+        pytest.importorskip("rclpy")
+    program = f"import sys, {module}; print([m for m in ('torch', 'scipy') if m in sys.modules])"
+    asked = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert asked.stdout.strip() == "[]"

@@ -30,8 +30,9 @@ from pstmo_ros.ros.calibration import Calibration
 from pstmo_ros.ros.diagnostics import Diagnostics
 from pstmo_ros.ros.episodes import Episodes
 from pstmo_ros.ros.inputs import INPUT_QOS, KeypointInput, overridable
+from pstmo_ros.ros.node_config import ABOUT, NodeConfig
 from pstmo_ros.ros.outputs import Outputs
-from pstmo_ros.ros.parameters import ABOUT, NodeConfig, Parameters, after_set
+from pstmo_ros.ros.parameters import Parameters, after_set
 from pstmo_ros.ros.spin import end, init, said, spin, to_ros_log
 from pstmo_ros.ros.transforms import NoTransform, Transforms
 from pstmo_ros.ros.worker import Worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geometry_msgs.msg import PoseArray
 from rclpy.exceptions import InvalidTopicNameException
@@ -16,11 +16,13 @@ from visualization_msgs.msg import MarkerArray
 from pstmo_ros.adapters import TF_MESSAGE
 from pstmo_ros.adapters.detectors import HRI_BODY, HRI_IDS, HRI_POINT, HRI_SOURCE
 from pstmo_ros.core.orientation import orientations
-from pstmo_ros.core.tracks import Tracks
 from pstmo_ros.core.types import Floats, Frame2D, Pose3D
 from pstmo_ros.ros import bodies, messages
 from pstmo_ros.ros.inputs import KeypointInput, message_class, overridable
-from pstmo_ros.ros.parameters import NodeConfig
+
+if TYPE_CHECKING:  # these import SciPy and torch, which takes seconds, and the player has no use for them
+    from pstmo_ros.core.tracks import Tracks
+    from pstmo_ros.ros.node_config import NodeConfig
 
 QOS = QoSProfile(depth=10)
 TF_QOS = QoSProfile(depth=100)  # tf2's own

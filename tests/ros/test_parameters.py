@@ -6,7 +6,8 @@ import yaml
 from pstmo_ros.core.layouts import LAYOUTS
 from pstmo_ros.engines import CHOICES, Options
 from pstmo_ros.ros import player
-from pstmo_ros.ros.parameters import ABOUT, NodeConfig, flatten, unflatten
+from pstmo_ros.ros.node_config import ABOUT, NodeConfig
+from pstmo_ros.ros.parameters import flatten, unflatten
 from pstmo_ros.ros.player import PlayerConfig
 
 YAML = Path(__file__).parents[2] / "config" / "lifter.yaml"
