@@ -114,17 +114,17 @@ class RunConfig(Settings):
 
 
 def parse_run(cls: type[T], doc: str | None) -> tuple[T, bool]:
-    """A stage's command line, ``[config.yaml] [key=value ...] [--resume]`` -> its configuration, and whether to resume.
+    """A stage's command line, ``config.yaml [key=value ...] [--resume]`` -> its configuration, and whether to resume.
 
-    ValueError as ``load_config``.
+    ValueError as ``load_config``, and where no file is named: the defaults alone are nobody's training of hours.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", help="YAML file, see config/training/")
+    parser.add_argument("config", help="YAML file, see config/training/")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the run folder")
     args = parser.parse_args()
-    if args.config and "=" in args.config:
-        args.config, args.overrides = None, [args.config, *args.overrides]
+    if "=" in args.config and not Path(args.config).is_file():
+        raise ValueError(f"{args.config!r} comes before a configuration file; name one first, see config/training/")
     return load_config(cls, args.config, args.overrides), args.resume
 
 

@@ -1,5 +1,7 @@
 """Settings that are wrong fail at once and say what would be right; the named ones are the paper's."""
 
+import importlib
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,3 +154,16 @@ def test_every_configuration_loads(path):
         stage_one = load_config(PretrainConfig, path)
         assert path.stem in config.out
         assert stage_one.run != config.run
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_nothing_is_trained_without_a_configuration(stage, monkeypatch, capsys):
+    module = importlib.import_module(f"training.{stage}")
+    monkeypatch.setattr(module, "train", lambda *_: pytest.fail("a training of the defaults began"))
+    monkeypatch.setattr(sys, "argv", [stage])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "required: config" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [stage, "data=mine.npz"])
+    with pytest.raises(SystemExit, match=f"^{stage}: 'data=mine.npz' .*name one first, see config/training/"):
+        module.main()

@@ -32,8 +32,15 @@ BUNDLED = ("small", "realtime", "accurate")
 SMALL = {"model": TINY, "batch": 32, "warmup": 5, "validation_windows": 128}
 
 
+def _command_line(folder: Path, **settings: object) -> list[str]:
+    """What a stage's main takes for a tiny training in ``folder``: a file that changes nothing, then the settings."""
+    folder.mkdir(exist_ok=True)
+    (folder / "defaults.yaml").touch()
+    return [str(folder / "defaults.yaml"), *_arguments(folder, **settings)]
+
+
 def _arguments(folder: Path, **settings: object) -> list[str]:
-    """Command line of a tiny training in ``folder``."""
+    """Settings of a tiny training in ``folder``."""
     model = [f"model.{k}={getattr(TINY, k)}" for k in ("frames", "stride", "dim", "heads", "depth")]
     paths = [f"run={folder}", f"out={folder / 'out.safetensors'}"]
     own = {"batch": 32, "warmup": 5, "validation_windows": 128} | settings
@@ -59,7 +66,8 @@ def test_killed_and_resumed_is_the_same_run_bit_for_bit(tmp_path):
     """
     settings = {"steps": 40, "checkpoint_minutes": 0, "validate_every": 20, "optimizer": "muon"}
     command = [sys.executable, "-m", "training.pretrain"]
-    killed = subprocess.Popen([*command, *_arguments(tmp_path / "k", **settings)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    command += _command_line(tmp_path / "k", **settings)
+    killed = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / "k" / CHECKPOINT
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not checkpoint.is_file():
@@ -181,7 +189,7 @@ def test_the_loss_is_equations_8_and_9():
 
 def test_processes_started_by_torchrun_train_one_model(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = _arguments(tmp_path, steps=4, validate_every=2, device="cpu")
+    arguments = _command_line(tmp_path, steps=4, validate_every=2, device="cpu")
     done = subprocess.run(
         [*command, "-m", "training.finetune", *arguments],
         cwd=ROOT,
@@ -208,7 +216,7 @@ def test_no_thread_of_a_run_lives_into_the_interpreters_end(tmp_path):
     """
     alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", program, *_arguments(tmp_path, steps=1, device="cpu")],
+        [sys.executable, "-c", program, *_command_line(tmp_path, steps=1, device="cpu")],
         cwd=ROOT,
         env=os.environ | alone,
         capture_output=True,
