@@ -122,7 +122,7 @@ def parse_run(cls: type[T], doc: str | None) -> tuple[T, bool]:
     parser.add_argument("config", help="YAML file, see config/training/")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the run folder")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if "=" in args.config and not Path(args.config).is_file():
         raise ValueError(f"{args.config!r} comes before a configuration file; name one first, see config/training/")
     return load_config(cls, args.config, args.overrides), args.resume

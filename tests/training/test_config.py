@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import load_config
+from training.config import load_config, parse_run
 from training.finetune import FinetuneConfig
 from training.pretrain import PretrainConfig
 
@@ -167,3 +167,9 @@ def test_nothing_is_trained_without_a_configuration(stage, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [stage, "data=mine.npz"])
     with pytest.raises(SystemExit, match=f"^{stage}: 'data=mine.npz' .*name one first, see config/training/"):
         module.main()
+
+
+def test_resume_may_stand_before_settings(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["finetune", str(CONFIGS / "small.yaml"), "batch=64", "--resume", "steps=3"])
+    config, resume = parse_run(FinetuneConfig, None)
+    assert (config.batch, config.steps, resume) == (64, 3, True)
