@@ -39,7 +39,8 @@ class RunConfig(Settings):
     dataset: mocap (``data`` is an npz file), h36m or 3dhp (``data`` is the folder of their npz files).
     normalization: model coordinates, see core.normalize. keypoints: h36m's detector. min_quality: mocap clips.
     train_split, test_split: of h36m and 3dhp; see training.datasets.h36m.SPLITS for paper A.7's.
-    epochs: in place of ``steps`` where above 0; an epoch draws as many windows as there are, and as many mirrored.
+    epochs: where above 0, in place of ``steps``, which is then not given; an epoch draws as many windows as there are,
+    and as many mirrored.
     schedule: cosine, to 0 at the end, or exponential, times ``decay`` per epoch. clip_norm: 0 to leave gradients alone.
     weight_decay: of adamw and muon; adam, as the paper has it, takes none.
     batch: over all processes. precision: fp32, bf16 (autocast), or auto: bf16 on a device that has units for it, for
@@ -87,6 +88,10 @@ class RunConfig(Settings):
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}")
+        if self.epochs > 0 and self.steps != RunConfig.steps:
+            raise ValueError(
+                f"steps is {self.steps} and epochs is {self.epochs:g}, which counts; give epochs=0 or no steps"
+            )
         if self.optimizer == "adam" and self.weight_decay not in (0, RunConfig.weight_decay):
             raise ValueError(
                 f"weight_decay is {self.weight_decay}, and optimizer adam takes none; leave it out or give adamw"

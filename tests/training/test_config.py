@@ -118,6 +118,7 @@ def test_numbers_in_lists_and_settings_that_may_be_empty_are_read(tmp_path):
         (["model.sem=mpl"], "mlp"),
         (["model.sem=transformer"], "dim is 256"),
         (["model.dial=true", "model.mofa=false"], r"model\.dial and batches\.held are true.*set batches\.held=false"),
+        (["epochs=80", "steps=100"], "steps is 100 and epochs is 80, which counts; give epochs=0 or no steps"),
         (["optimizer=adam", "weight_decay=0.1"], "weight_decay is 0.1, and optimizer adam takes none"),
         (["batches.detector.layouts=coco_17"], r"batches\.detector\.layouts is 'coco_17'; give a list"),
         (["batches.camera.field_of_view_deg=60"], r"batches\.camera\.field_of_view_deg is 60; give a list"),
@@ -126,6 +127,11 @@ def test_numbers_in_lists_and_settings_that_may_be_empty_are_read(tmp_path):
 def test_settings_that_cannot_be_trained_are_refused(overrides, message):
     with pytest.raises(ValueError, match=message):
         load_config(FinetuneConfig, None, overrides)
+
+
+def test_a_recipe_of_epochs_may_be_cut_to_steps():
+    config = load_config(FinetuneConfig, CONFIGS / "pstmo_s_27.yaml", ["epochs=0", "steps=100"])
+    assert (config.epochs, config.steps) == (0, 100)
 
 
 @pytest.mark.parametrize(
