@@ -6,8 +6,10 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,6 +20,11 @@ CMU_CREDIT = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."
 )
+_NEEDED = (
+    *("positions", "clip_start", "clip_len", "clip_name", "subject", "split", "quality", "action"),
+    *("joint_names", "fps"),
+)
+_SHORT = [name.replace("right_", "r").replace("left_", "l") for name in skeleton.JOINTS]  # as the open set names them
 
 
 @dataclass(frozen=True)
@@ -55,49 +62,19 @@ class Mocap:
 
 def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
     """Clips of one split ('train', 'val', 'test'; subject-disjoint). ValueError says what is wrong with the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"mocap file {str(path)!r} does not exist; the open set ships as training/data/{CMU.name}")
-    try:
-        with np.load(path, allow_pickle=False) as z:
-            data = {k: z[k] for k in z.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as e:
-        raise ValueError(
-            f"mocap file {str(path)!r} cannot be read ({e}); it may be truncated or hold pickled objects"
-        ) from None
-    needed = (
-        "positions",
-        "clip_start",
-        "clip_len",
-        "clip_name",
-        "subject",
-        "split",
-        "quality",
-        "action",
-        "joint_names",
-        "fps",
-    )
-    if missing := [k for k in needed if k not in data]:
-        raise ValueError(f"mocap file {str(path)!r} lacks {missing}")
-    if data["positions"].ndim != 3 or data["positions"].shape[1:] != (skeleton.J, 3):
-        raise ValueError(
-            f"mocap file {str(path)!r}: positions has shape {data['positions'].shape}; give (frames, 17, 3)"
-        )
-    if (data["clip_start"] + data["clip_len"]).max(initial=0) > len(data["positions"]):
-        raise ValueError(
-            f"mocap file {str(path)!r}: a clip ends after the {len(data['positions'])} frames of positions"
-        )
+    data = read_mocap(path)
+    where = f"mocap file {str(path)!r}"
     keep = np.flatnonzero((data["split"] == split) & (data["quality"] >= min_quality))
     if len(keep) == 0:
         raise ValueError(
-            f"mocap file {str(path)!r} has no clip in split {split!r} with quality >= {min_quality}; "
+            f"{where} has no clip in split {split!r} with quality >= {min_quality}; "
             f"splits: {sorted(set(data['split'].tolist()))}; training.prepare puts subjects there with --val or --test"
         )
     length = data["clip_len"][keep].astype(np.int64)
     rows = np.concatenate([np.arange(s, s + n) for s, n in zip(data["clip_start"][keep], length, strict=True)])
     positions = data["positions"][rows].astype(np.float32) / 1000
     if not np.isfinite(positions).all():
-        raise ValueError(f"mocap file {str(path)!r}: positions holds NaN or infinity in split {split!r}")
+        raise ValueError(f"{where}: positions holds NaN or infinity in split {split!r}")
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
     names, subjects, actions = (tuple(map(str, data[k][keep])) for k in ("clip_name", "subject", "action"))
     return Mocap(
@@ -109,3 +86,28 @@ def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
         actions,
         float(data["fps"]),
     )
+
+
+def read_mocap(path: str | Path) -> dict[str, npt.NDArray[Any]]:
+    """All fields of a mocap file, of every split. ValueError says what is wrong with the file."""
+    where = f"mocap file {str(path)!r}"
+    if not Path(path).is_file():
+        raise ValueError(f"{where} does not exist; the open set ships as training/data/{CMU.name}")
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            data = {k: z[k] for k in z.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as e:
+        raise ValueError(f"{where} cannot be read ({e}); it may be truncated or hold pickled objects") from None
+    if missing := [k for k in _NEEDED if k not in data]:
+        raise ValueError(f"{where} lacks {missing}")
+    if data["positions"].ndim != 3 or data["positions"].shape[1:] != (skeleton.J, 3):
+        raise ValueError(f"{where}: positions has shape {data['positions'].shape}; give (frames, 17, 3)")
+    if (data["clip_start"] + data["clip_len"]).max(initial=0) > len(data["positions"]):
+        raise ValueError(f"{where}: a clip ends after the {len(data['positions'])} frames of positions")
+    if (joints := data["joint_names"].tolist()) not in (list(skeleton.JOINTS), _SHORT):
+        raise ValueError(
+            f"{where}: joint_names is {joints}; put positions into this order, under these names: {', '.join(_SHORT)}"
+        )
+    if data["fps"].shape != () or data["fps"].dtype.kind not in "fiu" or not 0 < data["fps"] < np.inf:
+        raise ValueError(f"{where}: fps is {data['fps'].tolist()}; give one number above 0")
+    return data

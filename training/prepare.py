@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from tqdm import tqdm
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.layouts import nearest
 from training.datasets.clips import DataError
+from training.mocap import read_mocap
 from training.motion.checks import UNITS_M
 from training.motion.rigs import load_rig, rig_names
 from training.motion.takes import RATE_HZ, SUFFIXES, Options, Take, read_takes
@@ -89,12 +88,13 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
 
 
 def read_other(path: str) -> dict[str, np.ndarray]:
-    """The clips of another mocap file, for the new ones to be added to. DataError when it is not one."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in FIELDS}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as e:
-        raise DataError(f"--with {path!r} is not a mocap file ({e})") from None
+    """The clips of another mocap file, for the new ones to be added to. ValueError when they do not go together."""
+    data = read_mocap(path)
+    if missing := [name for name in FIELDS if name not in data]:
+        raise DataError(f"--with {path!r} lacks {missing}")
+    if data["fps"] != RATE_HZ:
+        raise DataError(f"--with {path!r} has fps {data['fps']:g}; give clips of {RATE_HZ:g} Hz, as the new ones are")
+    return {name: data[name] for name in FIELDS}
 
 
 def write_mocap(

@@ -237,6 +237,11 @@ def test_an_open_mocap_file_that_is_cut_off_or_inconsistent_is_refused(tmp_path)
     changes = {
         r"positions has shape \(5, 16, 3\); give \(frames, 17, 3\)": {"positions": np.zeros((5, 16, 3), np.int16)},
         "holds NaN or infinity": {"positions": np.full((5, 17, 3), np.nan)},
+        r"joint_names is \['right_wrist',.*put positions into this order, under these names: pelvis, rhip": {
+            "joint_names": skeleton.JOINTS[::-1]
+        },
+        "fps is 0; give one number above 0": {"fps": 0},
+        r"fps is \[50, 50\]; give one number": {"fps": [50, 50]},
         "a clip ends after the 5 frames": {"clip_len": [6]},
         "no clip in split 'test'.*splits: \\['train'\\]": {"split": ["train"]},
         "may be truncated or hold pickled objects": {"action": np.array([RunsCode(os.mkdir, "x")], dtype=object)},

@@ -99,6 +99,24 @@ def test_other_clips_go_in_as_well(monkeypatch, tmp_path, recorded):
     np.testing.assert_allclose(both.clip(1) - both.clip(0), np.broadcast_to([0, 0, 1.0], (100, 17, 3)), atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fps": 25}, r"--with '.*' has fps 25; give clips of 50 Hz"),
+        ({"joint_names": skeleton.JOINTS[::-1]}, "joint_names is .*put positions into this order"),
+        ({"note": None}, r"--with '.*' lacks \['note'\]"),
+    ],
+)
+def test_clips_that_do_not_go_with_the_new_ones_are_refused(monkeypatch, tmp_path, recorded, change, message):
+    write_bvh(tmp_path / "anna" / "walk.bvh", recorded)
+    run(monkeypatch, tmp_path / "anna", "--out", tmp_path / "one.npz")
+    with np.load(tmp_path / "one.npz") as file:
+        data = {k: v for k, v in (dict(file) | change).items() if v is not None}
+    np.savez(tmp_path / "other.npz", **data)
+    with pytest.raises(SystemExit, match=f"^prepare: .*{message}"):
+        run(monkeypatch, tmp_path / "anna", "--out", tmp_path / "both.npz", "--with", tmp_path / "other.npz")
+
+
 @pytest.mark.parametrize("name", rig_names())
 def test_every_shipped_rig_is_found_by_its_points_and_gives_the_joints_back(name, recorded):
     rig = load_rig(name)
