@@ -57,7 +57,10 @@ def main() -> None:
     if not takes:
         raise SystemExit(f"prepare: none of {len(paths)} files could be used; the reasons are above")
     try:
-        write_mocap(args.out, takes, splits(takes, args.val, args.test), others)
+        split = splits(takes, args.val, args.test)
+        if others is not None:
+            check_disjoint(takes, split, others)
+        write_mocap(args.out, takes, split, others)
     except DataError as e:
         raise SystemExit(f"prepare: {e}") from None
     print(_summary(takes, len(paths), len(refused), args.out))
@@ -72,6 +75,17 @@ def splits(takes: Sequence[Take], val: Sequence[str], test: Sequence[str]) -> li
     if both := sorted(set(val) & set(test)):
         raise DataError(f"{', '.join(both)} cannot be in both --val and --test")
     return ["val" if t.subject in val else "test" if t.subject in test else "train" for t in takes]
+
+
+def check_disjoint(takes: Sequence[Take], split: Sequence[str], others: dict[str, np.ndarray]) -> None:
+    """DataError for a subject that the other file has in another split: models would be tested on whom they know."""
+    before = dict(zip(others["subject"].tolist(), others["split"].tolist(), strict=True))
+    for take, now in zip(takes, split, strict=True):
+        if (was := before.get(take.subject, now)) != now:
+            raise DataError(
+                f"subject {take.subject!r} is in split {was!r} of the --with file and in {now!r} of the new clips; let "
+                "both be the same (--val, --test, or neither), or give another person's clips another name, --subject"
+            )
 
 
 def find_files(inputs: Sequence[str]) -> list[Path]:

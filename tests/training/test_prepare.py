@@ -99,6 +99,18 @@ def test_other_clips_go_in_as_well(monkeypatch, tmp_path, recorded):
     np.testing.assert_allclose(both.clip(1) - both.clip(0), np.broadcast_to([0, 0, 1.0], (100, 17, 3)), atol=2e-3)
 
 
+def test_a_person_stays_in_one_split_when_other_clips_go_in(monkeypatch, tmp_path, recorded):
+    for folder in ("one", "two"):
+        write_bvh(tmp_path / folder / "anna" / f"{folder}.bvh", recorded)
+    run(monkeypatch, tmp_path / "one", "--out", tmp_path / "one.npz", "--val", "anna")
+    command = (tmp_path / "two", "--out", tmp_path / "both.npz", "--with", tmp_path / "one.npz")
+    for held_out, now in (((), "train"), (("--test", "anna"), "test")):
+        with pytest.raises(SystemExit, match=f"^prepare: subject 'anna' is in split 'val' of .* and in '{now}'"):
+            run(monkeypatch, *command, *held_out)
+    run(monkeypatch, *command, "--val", "anna")
+    assert load_mocap(tmp_path / "both.npz", "val").names == ("anna/one", "anna/two")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
