@@ -89,16 +89,17 @@ def check_disjoint(takes: Sequence[Take], split: Sequence[str], others: dict[str
 
 
 def find_files(inputs: Sequence[str]) -> list[Path]:
-    """Motion files named, and those anywhere below the folders named, in order. DataError when there are none."""
-    found = []
+    """Motion files named, and those anywhere below the folders named, in order, each once. DataError for none."""
+    found: dict[Path, Path] = {}
     for path in map(Path, inputs):
         if not path.exists():
             raise DataError(f"{str(path)!r} does not exist")
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not inside:
             raise DataError(f"folder {str(path)!r} holds no {' or '.join(SUFFIXES)} file")
-        found += inside
-    return found
+        for file in inside:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
 
 
 def read_other(path: str) -> dict[str, np.ndarray]:

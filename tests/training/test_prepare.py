@@ -268,6 +268,12 @@ def test_bad_files_are_left_out_with_the_reason_and_the_rest_goes_on(monkeypatch
     assert "No such file" in reasons["gone.bvh"]
 
 
+def test_a_file_that_is_named_and_lies_in_a_folder_that_is_goes_in_once(monkeypatch, tmp_path, recorded):
+    walk = write_bvh(tmp_path / "anna" / "walk.bvh", recorded)
+    run(monkeypatch, tmp_path, tmp_path / "anna" / ".." / "anna", walk, "--out", tmp_path / "my.npz")
+    assert load_mocap(tmp_path / "my.npz", "train").names == ("anna/walk",)
+
+
 def test_the_user_may_name_the_unit(monkeypatch, tmp_path, recorded):
     write_bvh(tmp_path / "in" / "cm.bvh", recorded * 100)
     run(monkeypatch, tmp_path / "in", "--out", tmp_path / "my.npz", "--unit", "cm", "--subject", "anna")
