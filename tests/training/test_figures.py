@@ -191,7 +191,10 @@ def test_each_command_writes_its_pictures(monkeypatch, tmp_path, bundle, stage_o
         (("recovery", "MODEL"), "is not a Stage I checkpoint; make one with training.pretrain"),
         (("strips", "MODEL", "--recording", "nowhere.npz"), "'nowhere.npz' does not exist"),
         (("strips", "MODEL", "--clip", SHORT_CLIP, "--person", "3"), "--person is 3; the recording has 1"),
-        (("masking", "nowhere.json"), r"nowhere.json' is not a result"),
+        (
+            ("masking", "runs/nowhere/*/result.json"),
+            r"'runs/nowhere/\*/result.json' does not exist; make some with python -m training.ablate masking",
+        ),
     ],
 )
 def test_faults_are_one_line(monkeypatch, tmp_path, bundle, command, message):

@@ -48,6 +48,8 @@ def load_trials(paths: Sequence[Path]) -> list[Trial]:
 
 def _trial(path: Path) -> tuple[tuple[str, str], Trial]:
     """One result, and what else both its stages were set to; "" for the first stage where there was none."""
+    if not path.is_file():  # as a shell leaves runs/ablation/*/result.json where it finds none
+        raise ValueError(f"result {str(path)!r} does not exist; make some with python -m training.ablate masking")
     try:
         result = json.loads(path.read_text())
         config, mpjpe_mm = result["config"], list(result["mpjpe_mm"].values())[-1]
