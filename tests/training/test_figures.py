@@ -1,11 +1,14 @@
 """``python -m training.figures``: what the pictures show is what the models do."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.encoder import Attention
@@ -182,6 +185,17 @@ def test_each_command_writes_its_pictures(monkeypatch, tmp_path, bundle, stage_o
         written = run(monkeypatch, tmp_path / str(k), *command)
         assert set(written) == names
         assert all(data.startswith(b"\x89PNG") for data in written.values())
+
+
+def test_models_whose_files_are_named_alike_have_a_strip_each(monkeypatch, tmp_path, bundle):
+    files = [tmp_path / name / "model.safetensors" for name in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        shutil.copy(bundle.path, file)
+    shown = {}
+    monkeypatch.setattr(figures, "draw_strips", lambda _, poses, *__: shown.update(poses) or Figure())
+    run(monkeypatch, tmp_path / "out", "strips", *files, bundle.path, "--clip", SHORT_CLIP, "--moments", 1)
+    assert list(shown) == ["one/model", "two/model", Path(bundle.path).stem]
 
 
 @pytest.mark.parametrize(

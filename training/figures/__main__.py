@@ -12,7 +12,7 @@ Windows come from a test clip of the open mocap set before a virtual camera and 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ def strips(args: argparse.Namespace) -> dict[str, Figure]:
         raise ValueError(f"--person is {person}; the recording has {recording.keypoints.shape[1]}, counted from 0")
     alone = Recording(recording.keypoints[:, [person]], recording.stamps_ns, recording.size_px, recording.layout,
                       np.ones((len(recording.stamps_ns), 1), np.int64), recording.camera)  # fmt: skip
-    poses = {Path(m).stem: _lifted(alone, m, args.look_ahead)[shown] for m in args.models}
+    poses = {n: _lifted(alone, m, args.look_ahead)[shown] for n, m in _named(args.models).items()}
     keypoints = recording.keypoints[shown, person]
     joints, _ = layouts.to_model_joints(layouts.get(recording.layout), keypoints[..., :2], keypoints[..., 2])
     truth = None if recording.truth_m is None else recording.truth_m[shown, person]
@@ -112,6 +112,12 @@ def strips(args: argparse.Namespace) -> dict[str, Figure]:
 def masking(args: argparse.Namespace) -> dict[str, Figure]:
     """The error over the masking ratio, a panel for each strategy."""
     return {"masking_ratio": draw_masking(load_trials([Path(p) for p in args.results]))}
+
+
+def _named(models: Sequence[str]) -> dict[str, str]:
+    """Models by what their rows are called: the file's name, with its folder's where others are named alike."""
+    stems = [Path(m).stem for m in models]
+    return {n if stems.count(n) == 1 else f"{Path(m).parent.name}/{n}": m for n, m in zip(stems, models, strict=True)}
 
 
 def _lifted(recording: Recording, model: str, look_ahead_s: float) -> Floats:
