@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import functools
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from pstmo_ros.recording import Recording
 from training import arguments
 from training.datasets.clips import Clip
 from training.datasets.dhp import load_dhp
-from training.datasets.h36m import ACTIONS, KEYPOINTS, load_h36m
+from training.datasets.h36m import ACTIONS, KEYPOINTS, RATE_HZ, load_h36m
 from training.detector import DetectorConfig
 from training.lifting import (
     Result,
@@ -57,6 +58,7 @@ def main() -> None:
         folder = check_folder("--out", args.out or f"runs/evaluation/{Path(args.model).stem}-{args.data}-{args.split}")
         for look_ahead_s in args.sweep or ():
             bundle.at(look_ahead_s)  # refused now, not after the hours that all else takes
+        _check_rate(args, bundle)
         report, results = evaluate(args, lambda look_ahead_s: _asked(args, bundle, look_ahead_s))
     except (ValueError, EngineError) as e:
         raise SystemExit(f"evaluate: {e}") from None
@@ -93,6 +95,16 @@ def evaluate(args: argparse.Namespace, model: Model) -> tuple[dict[str, Any], li
     if args.sweep:
         report["look_ahead"] = {f"{s:g}": figures(lift(s, False)) for s in args.sweep}
     return report, results
+
+
+def _check_rate(args: argparse.Namespace, bundle: Bundle) -> None:
+    """ValueError where batches of windows, which count a clip's frames, would have another rate than the model's."""
+    if args.data == "3dhp" or (args.data == "mocap" and not (args.fast or args.robustness)):
+        return
+    rate_hz = RATE_HZ if args.data == "h36m" else load_mocap(args.folder or CMU, args.split).rate_hz
+    if not math.isclose(own := bundle.config.rate_hz, rate_hz, rel_tol=1e-3):
+        way = "leave out --fast and --robustness" if args.data == "mocap" else "give a model of that rate"
+        raise ValueError(f"the model has model.rate_hz={own:g} and the clips {rate_hz:g} frames per second; {way}")
 
 
 def recordings(args: argparse.Namespace, detector: DetectorConfig) -> Iterator[tuple[Recording, str, str, str, float]]:
@@ -218,7 +230,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="mocap: batches of windows instead of PoseLifter.step; short gaps are not bridged",
+        help="mocap: batches of windows instead of PoseLifter.step, for models of the clips' rate; "
+        "short gaps are not bridged",
     )
     parser.add_argument("--seed", type=arguments.seed, default=1)
     parser.add_argument("--out", help="folder of the report; default runs/evaluation/…")

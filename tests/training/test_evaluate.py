@@ -166,6 +166,22 @@ def test_robustness_is_at_the_look_ahead_asked_for(monkeypatch, tmp_path, screen
     assert none["overall"] != all_of_it["overall"]
 
 
+def test_batches_of_windows_are_for_models_of_the_clips_rate(monkeypatch, tmp_path, mocap):
+    model = STMO(ModelConfig(frames=9, stride=1, dim=16, heads=2, depth=1, rate_hz=25.0))
+    golden = np.random.default_rng(0).normal(size=(2, 9, 17, 2)).astype(np.float32)
+    slow = save_bundle(tmp_path / "slow.safetensors", model.eval(), "rays", {}, golden).path
+    write_h36m(tmp_path, subjects=h36m.TEST, actions=("Eating",))
+    streamed = ("--data", "mocap", "--folder", mocap)
+    for options, way in (
+        ((*streamed, "--fast"), "leave out --fast and --robustness"),
+        ((*streamed, "--robustness"), "leave out --fast and --robustness"),
+        (("--data", "h36m", "--folder", tmp_path, "--keypoints", "gt"), "give a model of that rate"),
+    ):
+        with pytest.raises(SystemExit, match=rf"model\.rate_hz=25 and the clips 50 frames per second; {way}"):
+            run(monkeypatch, slow, *options, "--out", tmp_path / "out")
+    assert report_of(monkeypatch, tmp_path, slow, *streamed)["overall"]["frames"] == 50
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
