@@ -109,6 +109,11 @@ class RunConfig(Settings):
                 raise ValueError(f"model.{name} needs normalization: rays, not {self.normalization}")
         if self.dataset == "mocap" and self.normalization != "rays":
             raise ValueError(f"normalization is {self.normalization!r}; mocap's virtual cameras give 'rays'")
+        if self.dataset == "h36m" and self.model.rate_hz != h36m.RATE_HZ:
+            raise ValueError(
+                f"model.rate_hz is {self.model.rate_hz:g}, and dataset h36m has {h36m.RATE_HZ:g} frames per second; "
+                "leave it out: model.stride is what leaves frames out"
+            )
         if self.model.gravity and self.dataset != "mocap":
             raise ValueError(f"model.gravity is on, but recordings of {self.dataset} do not say where down is")
         if self.model.gravity != (self.batches.gravity_known > 0):

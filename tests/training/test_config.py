@@ -118,6 +118,7 @@ def test_numbers_in_lists_and_settings_that_may_be_empty_are_read(tmp_path):
         (["model.sem=mpl"], "mlp"),
         (["model.sem=transformer"], "dim is 256"),
         (["model.dial=true", "model.mofa=false"], r"model\.dial and batches\.held are true.*set batches\.held=false"),
+        (["dataset=h36m", "model.rate_hz=25"], "model.rate_hz is 25, and dataset h36m has 50 frames.*leave it out"),
         (["epochs=80", "steps=100"], "steps is 100 and epochs is 80, which counts; give epochs=0 or no steps"),
         (["optimizer=adam", "weight_decay=0.1"], "weight_decay is 0.1, and optimizer adam takes none"),
         (["batches.detector.layouts=coco_17"], r"batches\.detector\.layouts is 'coco_17'; give a list"),
