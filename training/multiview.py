@@ -217,6 +217,8 @@ def noise(scene: Scene) -> str:
             errors.setdefault(skeleton.JOINTS[j].partition("_")[2], []).append(
                 [float(np.sqrt((bias**2).mean())), *spreads]
             )
+    if not errors:
+        raise ValueError("no limb joint is triangulated in three frames; give longer recordings")
     rows = []
     for part, each in errors.items():
         bias, drift, jitter = (float(np.sqrt(np.mean(np.square(column)))) for column in zip(*each, strict=True))

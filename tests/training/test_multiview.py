@@ -192,6 +192,12 @@ def test_the_detectors_errors_are_taken_apart(world):
         assert rows[part][2] == pytest.approx(100 * 2 / height_px, rel=0.3)
 
 
+def test_two_frames_are_too_few(world):
+    views = _views()
+    with pytest.raises(ValueError, match="no limb joint is triangulated in three frames; give longer recordings"):
+        noise(open_scene(views, _recordings(views, world[:2])))
+
+
 def test_recordings_that_do_not_fit_are_refused(world):
     views = _views()
     recordings = _recordings(views, world)
