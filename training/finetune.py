@@ -9,6 +9,7 @@ Writes checkpoints and TensorBoard logs to ``run`` and, at the end, the model fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -153,6 +154,10 @@ def start_from(model: STMO, path: str, normalization: str) -> None:
     if is_stage_one(path):
         take_encoder(model, path, normalization)
         return
+    if Path(path).suffix and not Path(path).exists():
+        raise ValueError(
+            f"init: {path!r} does not exist; make it with training.pretrain, name another, or give init= to have none"
+        )
     bundle = load(model_path(path))
     if bundle.config.gravity and not model.config.gravity:
         raise ValueError(

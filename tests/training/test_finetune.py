@@ -157,7 +157,8 @@ def test_3dhp_trains(tmp_path):
         ({"dataset": "h36"}, "dataset is 'h36'.*h36m"),
         ({"dataset": "h36m", "data": "nowhere"}, r"data_3d_h36m\.npz' is not in 'nowhere'"),
         ({"normalization": "screen"}, "virtual cameras give 'rays'"),
-        ({"init": "nowhere.safetensors"}, r"nowhere\.safetensors"),
+        ({"init": "nowhere.safetensors"}, r"^init: 'nowhere\.safetensors' does not exist; make it with"),
+        ({"init": "smal"}, "'smal' is neither a file nor a bundled model; did you mean 'small'"),
     ],
 )
 def test_data_and_weights_that_are_not_there_are_named(settings, message, tmp_path):
