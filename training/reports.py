@@ -12,6 +12,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
+import torch
 
 from pstmo_ros.core import skeleton
 from training import metrics
@@ -98,10 +99,10 @@ def _plot_joints(path: Path, results: Sequence[Result]) -> None:
 
 def _plot_pck(path: Path, results: Sequence[Result]) -> None:
     figure, axes = plt.subplots(figsize=(5, 4))
-    errors = [metrics.joint_errors_mm(r.predicted_m, r.target_m)[:, list(metrics.PCK_JOINTS)] for r in results]
-    shares = [sum(metrics.pck(e[e.isfinite()], t) * e.isfinite().sum().item() for e in errors) for t in metrics.AUC_MM]
-    count = max(sum(e.isfinite().sum().item() for e in errors), 1)
-    axes.plot(metrics.AUC_MM, [s / count for s in shares])
+    each = [metrics.joint_errors_mm(r.predicted_m, r.target_m)[:, list(metrics.PCK_JOINTS)] for r in results]
+    errors = torch.cat(each)
+    errors = errors[errors.isfinite()]
+    axes.plot(metrics.AUC_MM, [metrics.pck(errors, t) for t in metrics.AUC_MM.tolist()])
     axes.set_ylim(0, 100)
     _finish(path, figure, axes, "threshold, mm", "joints within, %")
 
