@@ -59,8 +59,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise ValueError(f"checkpoint {str(path)!r} does not exist; download one from the authors' page") from None
     except Exception as e:  # what torch raises on bytes that are no pickle is anybody's guess
+        # Of torch's pages, which advise to let the file run code, only what it stumbled over.
+        reason = (
+            str(e).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0].partition(" Please ")[0]
+            or type(e).__name__
+        )
         raise ValueError(
-            f"checkpoint {str(path)!r} is not a plain state dict of tensors and was not loaded: {e}"
+            f"checkpoint {str(path)!r} is not a plain state dict of tensors and was not loaded ({reason}); give the "
+            "file as published, or what torch.save makes of a model's state_dict()"
         ) from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"checkpoint {str(path)!r} holds {type(state).__name__}, not a state dict of tensors")

@@ -107,9 +107,12 @@ class _Harmful:
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     touched = tmp_path / "touched"
     checkpoint = _saved({"encoder.fc_1.weight": _Harmful(touched)}, tmp_path / "bad.pth")
-    with pytest.raises(ValueError, match="not a plain state dict"):
+    with pytest.raises(ValueError, match="not a plain state dict") as refused:
         read_checkpoint(checkpoint)
     assert not touched.exists()
+    assert "give the file as published" in str(refused.value)
+    assert "weights_only" not in str(refused.value)  # torch advises to let it run
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("contents", [b"", b"PK\x03\x04 cut short", b"hello"])
