@@ -143,7 +143,13 @@ class Optimisation:
         """Go on from a checkpoint; ValueError if there is none or it was made with other settings."""
         if not path.is_file():
             raise ValueError(f"--resume: there is no checkpoint {str(path)!r}; start without --resume or give its run=")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as e:  # what torch raises on broken bytes is anybody's guess
+            reason = type(e).__name__
+            raise ValueError(
+                f"--resume: {str(path)!r} is no whole checkpoint ({reason}); start without --resume"
+            ) from None
         if (before := state["config"]) != (now := self._settings()):
             then, new = _flat(json.loads(before)), _flat(json.loads(now))
             changed = [f"{k} was {then.get(k)}, is {new.get(k)}" for k in {**then, **new} if then.get(k) != new.get(k)]

@@ -91,6 +91,10 @@ def test_resuming_names_what_is_missing_or_changed(tmp_path):
     train(_config(tmp_path, steps=1))
     with pytest.raises(ValueError, match=r"other settings: learning_rate was \S+, is 0.5; give"):
         train(_config(tmp_path, steps=1, learning_rate=0.5), resume=True)
+    checkpoint = tmp_path / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:3000])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt' is no whole checkpoint .*start without --resume"):
+        train(_config(tmp_path, steps=1), resume=True)
 
 
 def test_stage_two_starts_where_stage_one_ended(tmp_path):
