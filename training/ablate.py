@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -137,7 +137,7 @@ def main() -> None:
     try:
         table = tables(_config(FinetuneConfig, args, ()))[args.table]
         count = len(table.rows)
-        if bad := [i for i in args.rows if not 1 <= i <= count]:
+        if bad := [i for i in args.rows or () if not 1 <= i <= count]:
             raise ValueError(f"--rows holds {bad[0]}; {args.table} has the rows 1 to {count}")
         rows = [table.rows[i - 1] for i in args.rows or range(1, count + 1)]
         check_folder("--out", args.out)
@@ -216,30 +216,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("table", choices=tuple(tables(FinetuneConfig())))
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--budget", default=str(BUDGET), help="configuration file of both stages")
-    parser.add_argument("--seeds", type=_or_setting(arguments.seed), nargs="+", default=[1])
-    parser.add_argument(
-        "--rows", type=_or_setting(int), nargs="+", default=[], metavar="ROW", help="only these rows, counted from 1"
-    )
+    parser.add_argument("--seeds", type=arguments.seed, nargs="+", default=[1])
+    parser.add_argument("--rows", type=int, nargs="+", metavar="ROW", help="only these, from 1; after key=value")
     parser.add_argument("--out", default="runs/ablation", help="folder of the rows' results")
-    args = parser.parse_intermixed_args()
-    for name in ("seeds", "rows"):
-        values = getattr(args, name)
-        numbers = [v for v in values if isinstance(v, int)]
-        if values and not numbers:
-            parser.error(f"--{name} is {' '.join(values)}; give numbers")
-        args.overrides += [v for v in values if isinstance(v, str)]
-        setattr(args, name, numbers)
-    return args
-
-
-def _or_setting(read: Callable[[str], int]) -> Callable[[str], int | str]:
-    """Reads a number, or leaves key=value: an option of several numbers is given the settings that follow it, too."""
-
-    def read_either(text: str) -> int | str:
-        return text if "=" in text else read(text)
-
-    read_either.__name__ = read.__name__
-    return read_either
+    return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":

@@ -75,24 +75,9 @@ def test_every_row_is_a_configuration(budget):
         assert "model.dim=544" in ablate.tables(base)["sem"].rows[1].changes
 
 
-def test_settings_may_follow_rows_and_seeds(tiny, monkeypatch, capsys, tmp_path):
-    printed = _run(
-        monkeypatch, capsys, "pretraining", "--seeds", 2, *tiny, "--rows", 1, "model.stride=2", "--out", tmp_path
-    )
-    (row,) = _rows(printed)
-    assert row[0] == "none"
-    (kept,) = tmp_path.glob("finetune-*/result.json")
-    config = json.loads(kept.read_text())["config"]
-    assert (config["seed"], config["model"]["stride"], config["steps"]) == (2, 2, 1)
-
-
 def test_mistakes_are_named(monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit, match="stpes is unknown"):
         _run(monkeypatch, capsys, "tds", "stpes=1", "--out", tmp_path)
-    for option in ("--rows", "--seeds"):
-        with pytest.raises(SystemExit):
-            _run(monkeypatch, capsys, "tds", option, "steps=1", "--out", tmp_path)
-        assert f"{option} is steps=1; give numbers" in capsys.readouterr().err
     for row in (0, -1, 8):
         with pytest.raises(SystemExit, match=f"^ablate: --rows holds {row}; tds has the rows 1 to 7"):
             _run(monkeypatch, capsys, "tds", *TINY, "--rows", row, "--out", tmp_path)
