@@ -138,7 +138,6 @@ class Lifter(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_listening()
-        self._outputs.nobody(Header(stamp=self.get_clock().now().to_msg()))
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -262,15 +261,18 @@ class Lifter(LifecycleNode):
         self._warn(why)
 
     def _stop_listening(self) -> None:
-        if self._camera_info is not None:
-            self.destroy_subscription(self._camera_info)
-            self._keypoints.stop()
-            self._camera_info = None
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
             self._diagnostics.active = False
             gc.unfreeze()
+            # While the input still says which lists are the detector's. Nothing can be sent once the context has ended.
+            if self.context.ok():
+                self._outputs.nobody(Header(stamp=self.get_clock().now().to_msg()))
+        if self._camera_info is not None:
+            self.destroy_subscription(self._camera_info)
+            self._keypoints.stop()
+            self._camera_info = None
 
     def _let_go(self) -> None:
         if self._outputs is not None:

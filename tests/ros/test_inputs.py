@@ -84,7 +84,10 @@ def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes,
         assert tracked == [["anna", "bert"], []]
         assert graph.node.count_publishers("/humans/bodies/anna/skeleton2d") == 1, "the detector's own"
         assert capfd.readouterr().err.count("are the detector's, and are not sent again") == 1
+    tracked.clear()
     assert graph.change_state("deactivate")
+    graph.spin(0.2)
+    assert tracked == ([] if kind == "hri" else [[]]), "a list that is the detector's is not emptied"
     ours = int(topic == "/humans/bodies/tracked")
     assert graph.node.count_subscribers(topic) == ours, "an inactive node listens to nothing"
     assert graph.change_state("activate")

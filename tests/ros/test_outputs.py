@@ -117,6 +117,20 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
     graph.until(lambda: not tracked[-1].ids, "nobody is followed by a node that is inactive")
 
 
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+@pytest.mark.parametrize("end", ["trigger_shutdown", "destroy_node"])
+def test_a_node_that_ends_tracks_nobody(graph, bundle, recording, classes, end):
+    tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
+    graph.start(bundle, rep155=True)
+    graph.until(lambda: graph.lifter.count_subscribers("/humans/bodies/tracked"))
+    graph.match()
+    graph.lift(recording, [0])
+    graph.until(lambda: tracked)
+    assert list(tracked[-1].ids) == ["p1", "p2"]
+    getattr(graph.lifter, end)()
+    graph.until(lambda: not tracked[-1].ids, "those who keep a list would keep it for ever")
+
+
 @pytest.mark.parametrize("kind", ["yolo", "hri", "openpose"])
 def test_skeleton2d_is_what_the_detector_saw(classes, camera, kind):
     recording = detections.scene(camera)
