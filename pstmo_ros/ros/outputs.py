@@ -47,7 +47,7 @@ class Outputs:
         self._topics: list[tuple[Any, Make]] = []
         self._add("~/skeletons", PointCloud2, lambda header, poses, frames: messages.skeletons(header, poses))
         self._add("~/poses", PoseArray, lambda header, poses, frames: messages.pose_array(header, poses, frames()))
-        self._add("~/markers", MarkerArray, lambda header, poses, frames: self.markers.update(header, poses))
+        self._drawn = self._add("~/markers", MarkerArray, lambda header, poses, _: self.markers.update(header, poses))
         self._add("~/joint_states", JointState, _states)
         self._add("~/closest", PointCloud2, lambda header, poses, frames: bodies.closest(header, poses))
         if tf is not None:
@@ -69,7 +69,9 @@ class Outputs:
             self._rep155.publish_2d(header, frame, tracks)
 
     def nobody(self, header: Header) -> None:
-        """Nobody is followed any more: for those who keep a list of who is there."""
+        """Nobody is followed any more: for those who keep what they were told until they are told otherwise."""
+        if gone := self.markers.update(header, ()).markers:
+            self._drawn.publish(MarkerArray(markers=gone))
         if self._rep155:
             self._rep155.nobody(header)
 
@@ -80,8 +82,10 @@ class Outputs:
         if self._rep155:
             self._rep155.close()
 
-    def _add(self, topic: str, kind: Any, make: Make, qos: QoSProfile = QOS) -> None:
-        self._topics.append((self._node.create_lifecycle_publisher(kind, topic, **overridable(qos)), make))
+    def _add(self, topic: str, kind: Any, make: Make, qos: QoSProfile = QOS) -> Any:
+        publisher = self._node.create_lifecycle_publisher(kind, topic, **overridable(qos))
+        self._topics.append((publisher, make))
+        return publisher
 
 
 class _Rep155:
