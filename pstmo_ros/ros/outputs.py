@@ -178,6 +178,6 @@ def _states(header: Header, poses: Poses, frames: Callable[[], Floats]) -> Joint
 
 
 def _transforms(header: Header, poses: Poses, frames: Callable[[], Floats]) -> list[Any]:
-    """Nothing while no camera is known: the poses are in no frame then."""
-    placed = all(pose.position_m is not None for pose in poses)
+    """Nothing while no camera is known, or where keypoints name no frame: every listener of tf2 would complain."""
+    placed = header.frame_id and all(pose.position_m is not None for pose in poses)
     return bodies.transforms(header, poses, frames()) if placed else []

@@ -118,6 +118,18 @@ def test_tf_and_rep155_over_dds(graph, bundle, recording, classes):
 
 
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_keypoints_of_no_frame_give_no_transforms(graph, bundle, recording, classes, monkeypatch):
+    monkeypatch.setattr("tests.ros.conftest.FRAME", "")
+    tf = listen(graph, classes("tf2_msgs").TFMessage, "/tf")
+    graph.start(bundle, publish_tf=True)
+    graph.until(lambda: graph.lifter.count_subscribers("/tf"))
+    graph.match()
+    graph.lift(recording, [0])
+    graph.until(lambda: tf)
+    assert not tf[0].transforms
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 @pytest.mark.parametrize("end", ["trigger_shutdown", "destroy_node"])
 def test_a_node_that_ends_tracks_nobody(graph, bundle, recording, classes, end):
     tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
