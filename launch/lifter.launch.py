@@ -55,7 +55,10 @@ def settings(context: LaunchContext, *names: str) -> dict[str, ParameterValue]:
 
 
 def lifter(context: LaunchContext) -> list[LifecycleNode]:
-    """The node."""
+    """The node. RuntimeError for a params_file that is not there: launch would warn, and start it with the defaults."""
+    file = LaunchConfiguration("params_file").perform(context)
+    if file and not Path(file).is_file():
+        raise RuntimeError(f"argument params_file: {file} is not a file")
     return [
         LifecycleNode(
             package="pstmo_ros",

@@ -87,6 +87,21 @@ def test_an_argument_that_is_not_given_leaves_the_parameter_file_alone(graph, pr
         assert [parameter_value_to_python(v) for v in values] == [True, "h36m_17"]
 
 
+def lifter_launch():
+    """The launch file as a module."""
+    spec = importlib.util.spec_from_file_location("lifter_launch", ROOT / "launch/lifter.launch.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_parameter_file_that_is_not_there_starts_nothing(prefix):
+    context = launch.LaunchContext()
+    context.launch_configurations["params_file"] = "mime.yaml"
+    with pytest.raises(RuntimeError, match=r"params_file: mime\.yaml is not a file"):
+        lifter_launch().lifter(context)
+
+
 def test_the_demo_plays_any_recording_by_any_name(graph, prefix, bundle, camera, tmp_path):
     save_recording(tmp_path / "walk.npz", record([walker(0.4)], camera))
     got = []
@@ -112,12 +127,9 @@ def test_every_argument_says_what_it_is_for(prefix, name):
     ("arguments", "frame"), [({}, "below_camera"), ({"target_frame": "map"}, "map"), ({"fixed_frame": "odom"}, "odom")]
 )
 def test_rviz_looks_from_where_people_stand_upright(prefix, arguments, frame):
-    spec = importlib.util.spec_from_file_location("lifter_launch", ROOT / "launch/lifter.launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     context, empty = launch.LaunchContext(), ("fixed_frame", "target_frame", "namespace", "use_sim_time")
     context.launch_configurations.update(dict.fromkeys(empty, "") | arguments)
-    *upright, viewer = module.rviz(context)
+    *upright, viewer = lifter_launch().rviz(context)
     given = [launch.utilities.perform_substitutions(context, part) for part in viewer.cmd[1:5]]
     assert given[::2] == ["-d", "-f"]
     assert Path(given[1]).exists()
