@@ -68,9 +68,15 @@ class Recording:
             return None
         return Stand(self.odom_from_camera[t, :3, :3].T, self.odom_from_camera[t, :3, 3])
 
+    @property
+    def period_ns(self) -> int:
+        """From its start to where it may start again: where one more frame would be, of a lone one after a second."""
+        intervals = np.diff(self.stamps_ns)
+        return int(self.stamps_ns[-1] - self.stamps_ns[0]) + int(np.median(intervals) if len(intervals) else 1e9)
+
     def repeated(self, times: int) -> Recording:
         """The recording played ``times`` times over, by new people each time."""
-        period = self.stamps_ns[-1] - self.stamps_ns[0] + int(np.median(np.diff(self.stamps_ns)))
+        period = self.period_ns
         ids = self.person_ids
         per_round = 0 if ids is None else int(ids.max()) + 1
         rounds = range(times)

@@ -137,12 +137,17 @@ class Player(Node):
         for t, at in enumerate(after_s):
             if self.config.step and not sys.stdin.readline():
                 return False
-            while not self.config.step and (left := start + at - time.monotonic()) > 0:
-                time.sleep(left)
+            self._wait(start + at)
             # Evenly spaced, as a camera stamps its images, not with the moment that this process wakes up.
             stamp_ns = int(recorded[t]) if self.config.stamps == "recorded" else start_ns + round(at * 1e9)
             self._send(t, stamp_ns)
+        if self.config.loop:  # the first frame of the next round is the next image, not one together with the last
+            self._wait(start + self.recording.period_ns / 1e9 / self.config.rate)
         return True
+
+    def _wait(self, until: float) -> None:
+        while not self.config.step and (left := until - time.monotonic()) > 0:
+            time.sleep(left)
 
     def _send(self, t: int, stamp_ns: int) -> None:
         header = Header(stamp=messages.stamp(stamp_ns), frame_id=self.config.frame_id or self.recording.frame_id)

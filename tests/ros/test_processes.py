@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import CameraInfo, PointCloud2
 
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
@@ -262,6 +262,18 @@ def test_the_player_steps_through_detectors_json(graph, tmp_path):
     assert (got[0].height, got[0].width) == (1, 25)
     player.stdin.close()
     assert player.wait(20) == 0
+
+
+@pytest.mark.parametrize(("frames", "interval_s"), [(3, 0.02), (1, 1.0)])
+def test_a_round_begins_an_image_after_the_one_before(graph, camera, tmp_path, frames, interval_s):
+    save_recording(tmp_path / "walk.npz", record([walker(frames * 0.02)], camera))
+    got = []
+    graph.node.create_subscription(PointCloud2, "/keypoints", got.append, 10)
+    graph.node.create_subscription(CameraInfo, "/camera_info", lambda message: None, 10)
+    player = run_module("pstmo_ros.ros.player", file=tmp_path / "walk.npz", loop="true")
+    graph.until(lambda: len(got) > 2 * frames)
+    end(player, signal.SIGINT)
+    assert np.diff(stamps(got)).min() > 0.9e9 * interval_s
 
 
 @pytest.mark.parametrize(
