@@ -46,9 +46,13 @@ class Diagnostics:
 
     def activated(self, topics: Sequence[str]) -> None:
         """Keypoints are expected from now on, on these topics."""
-        self.active, self._topics, self.people, self._refused_since = True, topics, {}, None
+        self.active, self._topics, self._refused_since, self._age_s = True, topics, None, float("nan")
         for times in (self._received, self._latencies, self._forwards):
             times.clear()
+
+    def deactivated(self) -> None:
+        """Keypoints are no longer listened to, and nobody is followed."""
+        self.active, self.people = False, {}
 
     def received(self, age_s: float) -> None:
         """A keypoint message arrived, stamped ``age_s`` before the node's clock."""

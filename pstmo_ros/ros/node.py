@@ -264,7 +264,7 @@ class Lifter(LifecycleNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
-            self._diagnostics.active = False
+            self._diagnostics.deactivated()
             gc.unfreeze()
             # While the input still says which lists are the detector's. Nothing can be sent once the context has ended.
             if self.context.ok():

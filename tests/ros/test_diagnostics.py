@@ -39,6 +39,19 @@ def test_diagnostics_tell_what_a_person_on_call_asks(graph, bundle, recording):
     )
 
 
+def test_nothing_of_the_activation_before_is_reported(graph, bundle, recording):
+    graph.start(bundle)
+    reported = statuses(graph)
+    graph.lift(recording, [0])
+    graph.until(lambda: reported and values(reported[-1]).get("people tracked") == "2")
+    assert graph.change_state("deactivate")
+    graph.until(lambda: reported[-1].message == "configured, not active")
+    assert "people tracked" not in values(reported[-1])
+    assert graph.change_state("activate")
+    graph.until(lambda: reported[-1].message == "no keypoints on /keypoints")
+    assert values(reported[-1])["age of newest keypoints"] == "nan s"
+
+
 def test_keypoints_that_lead_to_nothing_are_an_error(graph, bundle, camera, monkeypatch):
     monkeypatch.setattr("pstmo_ros.ros.diagnostics._RECENT_S", 0.5)
     lifter = graph.start(bundle)
