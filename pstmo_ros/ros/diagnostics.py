@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from rclpy.qos import QoSProfile
 
 from pstmo_ros.core.tracks import State
 from pstmo_ros.core.types import Floats
+from pstmo_ros.ros.inputs import overridable
 
 PERIOD_S = 1.0
 FORWARD = "forward pass p50"
@@ -39,7 +41,7 @@ class Diagnostics:
         self._topics: Sequence[str] = ()
         self.people: dict[str, int] = {}
         self.skipped = 0
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", **overridable(QoSProfile(depth=10)))
         # A steady clock: with use_sim_time and no simulator, the node's own clock stands still.
         self._clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(PERIOD_S, self.publish, clock=self._clock)

@@ -63,6 +63,7 @@ def test_qos_overrides_of_inputs_and_outputs(graph, bundle, recording):
         **{
             "qos_overrides./camera_info.subscription.reliability": "reliable",
             "qos_overrides./lifter/markers.publisher.reliability": "best_effort",
+            "qos_overrides./diagnostics.publisher.reliability": "best_effort",
         },
     )
     for again in (False, True):
@@ -77,6 +78,7 @@ def test_qos_overrides_of_inputs_and_outputs(graph, bundle, recording):
     topics = ("skeletons", "markers", "closest")  # in the order in which they are made
     outputs = [reliability(graph.node.get_publishers_info_by_topic(f"/lifter/{topic}")) for topic in topics]
     assert outputs == [{ReliabilityPolicy.RELIABLE}, {ReliabilityPolicy.BEST_EFFORT}, {ReliabilityPolicy.RELIABLE}]
+    assert reliability(graph.node.get_publishers_info_by_topic("/diagnostics")) == {ReliabilityPolicy.BEST_EFFORT}
     graph.lift(recording, [0])
 
 
