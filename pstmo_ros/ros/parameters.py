@@ -50,9 +50,9 @@ class About:
 _PLAIN = ("use_sim_time", "start_type_description_service")  # every node's own
 _QOS = "qos_overrides."
 _QOS_POLICIES: dict[str, tuple[str, ...]] = {
-    "history": tuple(HistoryPolicy.short_keys()),
+    "history": tuple(key for key in HistoryPolicy.short_keys() if key != "unknown"),  # no topic can be made with that
     "depth": (),
-    "reliability": tuple(ReliabilityPolicy.short_keys()),
+    "reliability": tuple(key for key in ReliabilityPolicy.short_keys() if key != "unknown"),
 }
 
 

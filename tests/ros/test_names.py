@@ -86,6 +86,7 @@ def test_qos_overrides_of_inputs_and_outputs(graph, bundle, recording):
     ("name", "value", "message"),
     [
         ("/keypoints.subscription.reliability", "best", "'best' is unknown; did you mean 'best_effort'"),
+        ("/lifter/poses.publisher.history", "unknown", "known: system_default, keep_last, keep_all"),
         ("/lifter/poses.publisher.depth", "ten", "'ten'; give an integer"),
         ("/lifter/poses.publisher.depth", True, "True; give an integer"),
         ("/lifter/poses.publisher.depth", 2**40, "give an integer from 0 to 2147483647"),
