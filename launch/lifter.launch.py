@@ -19,7 +19,6 @@ TYPES = {
     **{"look_ahead_s": float, "rectified": bool, "image_size": list[int], "publish_tf": bool, "rep155": bool},
     **{"use_sim_time": bool, "autostart": bool},
 }
-BELOW_CAMERA = "below_camera"  # where RViz shows people while there is no target_frame
 CONFIG = Path(get_package_share_directory("pstmo_ros")) / "config"
 ARGUMENTS = (
     ("params_file", str(CONFIG / "lifter.yaml"), "Parameter file; the default one explains every parameter."),
@@ -76,14 +75,18 @@ def lifter(context: LaunchContext) -> list[LifecycleNode]:
 
 def rviz(context: LaunchContext) -> list[Node]:
     """RViz, and the frame it shows people in: an optical frame has y down, so they would lie on their side."""
-    frames = [LaunchConfiguration(name).perform(context) for name in ("fixed_frame", "target_frame")]
-    fixed = next((frame for frame in frames if frame), BELOW_CAMERA)
+    fixed, target, camera = (
+        LaunchConfiguration(name).perform(context) for name in ("fixed_frame", "target_frame", "camera_frame")
+    )
+    below = f"below_{camera}"  # each camera's own: a frame of several would have several parents
+    fixed = fixed or target or below
     upright = Node(
         package="tf2_ros",
         executable="static_transform_publisher",
-        name=BELOW_CAMERA,
+        name="below_camera",
+        namespace=LaunchConfiguration("namespace"),
         arguments=[
-            *("--frame-id", LaunchConfiguration("camera_frame"), "--child-frame-id", BELOW_CAMERA, "--y", "1.0"),
+            *("--frame-id", camera, "--child-frame-id", below, "--y", "1.0"),
             *("--qx", "0.5", "--qy", "-0.5", "--qz", "0.5", "--qw", "0.5"),
         ],
     )
@@ -96,7 +99,7 @@ def rviz(context: LaunchContext) -> list[Node]:
         arguments=["-d", str(CONFIG / "lifter.rviz"), "-f", fixed],
         parameters=[clock] if clock else [],
     )
-    return [upright, viewer] if fixed == BELOW_CAMERA else [viewer]
+    return [upright, viewer] if fixed == below else [viewer]
 
 
 def generate_launch_description() -> LaunchDescription:

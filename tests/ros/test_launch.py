@@ -124,14 +124,23 @@ def test_every_argument_says_what_it_is_for(prefix, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "frame"), [({}, "below_camera"), ({"target_frame": "map"}, "map"), ({"fixed_frame": "odom"}, "odom")]
+    ("arguments", "frame"),
+    [
+        ({"camera_frame": "left_eye"}, "below_left_eye"),
+        ({"camera_frame": "right_eye"}, "below_right_eye"),  # one frame of two cameras would have two parents
+        ({"target_frame": "map"}, "map"),
+        ({"fixed_frame": "odom"}, "odom"),
+    ],
 )
 def test_rviz_looks_from_where_people_stand_upright(prefix, arguments, frame):
-    context, empty = launch.LaunchContext(), ("fixed_frame", "target_frame", "namespace", "use_sim_time")
+    context, empty = (
+        launch.LaunchContext(),
+        ("fixed_frame", "target_frame", "camera_frame", "namespace", "use_sim_time"),
+    )
     context.launch_configurations.update(dict.fromkeys(empty, "") | arguments)
     *upright, viewer = lifter_launch().rviz(context)
     given = [launch.utilities.perform_substitutions(context, part) for part in viewer.cmd[1:5]]
     assert given[::2] == ["-d", "-f"]
     assert Path(given[1]).exists()
     assert given[3] == frame
-    assert len(upright) == (frame == "below_camera"), "the camera stands upright only where nobody says how it stands"
+    assert len(upright) == frame.startswith("below"), "the camera stands upright only where nobody says how it stands"
