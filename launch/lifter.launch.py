@@ -38,12 +38,12 @@ ARGUMENTS = (
     ("keypoints", "keypoints", "Topic of the keypoints."),
     ("camera_info", "camera_info", "Topic of the camera's calibration (sensor_msgs/CameraInfo)."),
     ("namespace", "", "Namespace of the node."),
-    ("use_sim_time", "", "true takes time from /clock; empty takes it from params_file."),
+    ("use_sim_time", "", "true takes time from /clock; empty takes it from params_file, but for RViz."),
     ("autostart", "true", "Configure and activate; false leaves that to a lifecycle manager."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
     ("rviz", "false", "Also start RViz with config/lifter.rviz."),
     ("camera_frame", "camera_optical_frame", "With rviz: frame_id of the keypoints."),
-    ("fixed_frame", "", "RViz's fixed frame; empty takes target_frame, else 1 m below the camera."),
+    ("fixed_frame", "", "RViz's fixed frame; empty takes argument target_frame, else 1 m below the camera."),
 )
 
 
