@@ -26,8 +26,7 @@ from pstmo_ros.core import skeleton
 from training import arguments, finetune, pretrain
 from training.config import RunConfig, load_config
 from training.finetune import FinetuneConfig
-from training.loop import CHECKPOINT
-from training.outputs import check_folder
+from training.outputs import CHECKPOINT, check_folder
 from training.parameters import counted, flops
 from training.pretrain import PretrainConfig
 

@@ -32,10 +32,11 @@ from training.accuracy import Lifters, figures, markdown, of_bundle, runs, unfil
 from training.conditions import Condition
 from training.config import load_config
 from training.finetune import FinetuneConfig
-from training.loop import CHECKPOINT, Objective, join, optimise
+from training.loop import Objective, optimise
 from training.metrics import joint_errors_mm, mpjpe_mm
 from training.mocap import CMU, load_mocap
-from training.outputs import check_file
+from training.outputs import CHECKPOINT, check_file
+from training.processes import join
 from training.sources import open_data
 
 BUDGET = Path(__file__).parents[1] / "config" / "training" / "baselines.yaml"
@@ -146,7 +147,8 @@ class Newest(Objective):
 
 def train(config: FinetuneConfig, network: Callable[[int], nn.Module]) -> Baseline:
     """Train a baseline to its end, or take it from where it was left."""
-    process = join(config)
+    resume = (Path(config.run) / CHECKPOINT).is_file()
+    process = join(config, resume)
     torch.manual_seed(config.seed)
     model = Baseline(config.model, network).to(process.device)
     data = open_data(config, config.model.window, process.device)
@@ -158,7 +160,6 @@ def train(config: FinetuneConfig, network: Callable[[int], nn.Module]) -> Baseli
         poses = torch.cat([model(b.joints) for b in batches])
         return {"newest": mpjpe_mm(poses, torch.cat([b.poses_m[:, -1] for b in batches]))}
 
-    resume = (Path(config.run) / CHECKPOINT).is_file()
     optimise(config, process, Newest(model), data.train, validation, resume)
     return model.cpu().eval()
 

@@ -31,8 +31,9 @@ from training import arguments
 from training.config import RunConfig
 from training.datasets.clips import Clip
 from training.finetune import StageTwo
-from training.loop import Optimisation, usable_device
+from training.loop import Optimisation
 from training.parameters import flops
+from training.processes import usable_device
 from training.recorded import RecordedWindows
 
 _CLIPS, _CLIP_FRAMES, _SIZE = 60, 2000, (1000, 1000)  # clips as long as Human3.6M's

@@ -22,9 +22,10 @@ from pstmo_ros.core.ranges import Range
 from pstmo_ros.engines import model_path
 from training.batches import Batch
 from training.config import RunConfig, parse_run
-from training.loop import Objective, join, optimise
+from training.loop import Objective, optimise
 from training.metrics import joint_errors_mm, mpjpe_mm
 from training.mpm import ENCODER_SETTINGS, add_gravity, check_fit, is_stage_one, take_encoder
+from training.processes import join
 from training.provenance import provenance
 from training.sources import open_data
 
@@ -125,7 +126,7 @@ def main() -> None:
 
 def train(config: FinetuneConfig, resume: bool = False) -> Bundle | None:
     """Run a training to its end; the model file written, as loaded back (None but in the first process)."""
-    process = join(config)
+    process = join(config, resume)
     torch.manual_seed(config.seed)
     model = STMO(config.model)
     if config.init:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+CHECKPOINT = "checkpoint.pt"  # of a training, in its run folder
+
 
 def check_folder(name: str, path: str) -> Path:
     """A folder for results, made if need be; ValueError, naming the setting, where nothing can be written to it."""
     if not path:
         raise ValueError(f"{name} is ''; give the name of a folder")
     return _checked(name, Path(path), Path(path))
+
+
+def check_run(path: str, resume: bool) -> None:
+    """The folder ``run`` of a training; ValueError where its checkpoint would take the place of an earlier one's."""
+    if (check_folder("run", path) / CHECKPOINT).exists() and not resume:
+        raise ValueError(
+            f"run is {path!r}, which holds a checkpoint; go on from it with --resume, or give another run="
+        )
 
 
 def check_file(name: str, path: str) -> Path:

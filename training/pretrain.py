@@ -18,8 +18,9 @@ from torch import Tensor
 from pstmo_ros.core.ranges import Range
 from training.batches import Batch
 from training.config import RunConfig, parse_run
-from training.loop import Objective, join, optimise
+from training.loop import Objective, optimise
 from training.mpm import MaskedPoseModel, MaskingConfig, draw_masks, recovery_error, save_stage_one
+from training.processes import join
 from training.provenance import provenance
 from training.sources import open_data
 
@@ -62,7 +63,7 @@ def main() -> None:
 
 def train(config: PretrainConfig, resume: bool = False) -> Path | None:
     """Run a pre-training to its end; the path of the checkpoint (None but in the first process)."""
-    process = join(config)
+    process = join(config, resume)
     torch.manual_seed(config.seed)
     model = MaskedPoseModel(config.model, config.decoder_depth).to(process.device)
     data = open_data(config, config.model.window, process.device)

@@ -23,8 +23,8 @@ from training.batches import BatchConfig
 from training.config import load_config
 from training.datasets import h36m
 from training.finetune import FinetuneConfig, StageTwo, start_from, train
-from training.loop import CHECKPOINT
 from training.mpm import load_stage_one
+from training.outputs import CHECKPOINT
 
 ROOT = Path(__file__).parents[2]
 TINY = ModelConfig(frames=9, stride=6, dim=32, heads=4, depth=1)
@@ -89,6 +89,8 @@ def test_resuming_names_what_is_missing_or_changed(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint.*start without --resume"):
         train(_config(tmp_path, steps=1), resume=True)
     train(_config(tmp_path, steps=1))
+    with pytest.raises(ValueError, match=r"holds a checkpoint; go on from it with --resume, or give another run="):
+        train(_config(tmp_path, steps=1))  # hours of training would be gone
     with pytest.raises(ValueError, match=r"other settings: learning_rate was \S+, is 0.5; give"):
         train(_config(tmp_path, steps=1, learning_rate=0.5), resume=True)
     checkpoint = tmp_path / CHECKPOINT

@@ -7,7 +7,9 @@ from torch import nn
 from training.batches import Batch
 from training.config import RunConfig
 from training.finetune import FinetuneConfig
-from training.loop import CHECKPOINT, Objective, Optimisation, Process, _step, optimise
+from training.loop import Objective, Optimisation, _step, optimise
+from training.outputs import CHECKPOINT
+from training.processes import Process
 from training.provenance import provenance
 
 _SLOPE = 1e3

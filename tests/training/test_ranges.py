@@ -15,8 +15,8 @@ from training.bodies import BodyConfig
 from training.config import load_config
 from training.figures import __main__ as figures
 from training.finetune import FinetuneConfig, train
-from training.loop import CHECKPOINT
 from training.mpm import MaskedPoseModel
+from training.outputs import CHECKPOINT
 from training.pretrain import PretrainConfig
 
 TUPLES = (tuple[float, float], tuple[float, ...])
