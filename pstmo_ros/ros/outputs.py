@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # these import SciPy and torch, which takes seconds, and the 
 
 QOS = QoSProfile(depth=10)
 TF_QOS = QoSProfile(depth=100)  # tf2's own
+_SILENT_S = 5.0  # without keypoints, by the node's clock: then nobody is there, as far as anybody knows
 TF_SOURCE = "apt install ros-$ROS_DISTRO-tf2-msgs"
 Poses = Sequence[Pose3D]
 Make = Callable[[Header, Poses, Callable[[], Floats]], Any]
@@ -43,7 +44,7 @@ class Outputs:
         tf = message_class(TF_MESSAGE, TF_SOURCE) if config.publish_tf else None
         self._node = node
         self.markers = messages.SkeletonMarkers(config.marker_lifetime_s)
-        self._rep155 = _Rep155(node, config.rep155_namespace, keypoints) if config.rep155 else None
+        self._rep155 = _Rep155(node, config, keypoints) if config.rep155 else None
         self._topics: list[tuple[Any, Make]] = []
         self._add("~/skeletons", PointCloud2, lambda header, poses, frames: messages.skeletons(header, poses))
         self._add("~/poses", PoseArray, lambda header, poses, frames: messages.pose_array(header, poses, frames()))
@@ -91,8 +92,9 @@ class Outputs:
 class _Rep155:
     """Who is there, and each body's topics until it has left. Poses come from the worker's thread, keypoints do not."""
 
-    def __init__(self, node: Any, namespace: str, keypoints: KeypointInput) -> None:
+    def __init__(self, node: Any, config: NodeConfig, keypoints: KeypointInput) -> None:
         """ValueError where hri_msgs is not installed, and for a namespace that no topic can be in."""
+        namespace = config.rep155_namespace
         self._node, self._input = node, keypoints
         self._ids, body = message_class(HRI_IDS, HRI_SOURCE), message_class(HRI_BODY, HRI_SOURCE)
         self._skeleton2d = partial(bodies.skeleton2d, kind=body, point=message_class(HRI_POINT, HRI_SOURCE))
@@ -104,9 +106,11 @@ class _Rep155:
         self._states = _BodyTopics(node, folder, "joint_states", JointState)
         self._keypoints = _BodyTopics(node, folder, "skeleton2d", body)
         self._names: dict[int, str] = {}  # of those who have not left
+        self._silence = node.create_timer(max(_SILENT_S, config.tracks.max_coast_s), self._gone_silent)
 
     def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
         """Those who have not left, hidden ones too, and the keypoints of those whom the frame shows."""
+        self._silence.reset()
         self._names = {i: self._names.get(i) or self._input.body(i) or bodies.body_id(i) for i in tracks.person_ids}
         if self._is_input():
             return
@@ -132,8 +136,14 @@ class _Rep155:
             self._tracked.publish(self._ids(header=header))
 
     def close(self) -> None:
+        self._node.destroy_timer(self._silence)
         self._node.destroy_lifecycle_publisher(self._tracked)
         self._end_topics()
+
+    def _gone_silent(self) -> None:
+        """Whoever was there when a detector or a camera failed must not be there for ever."""
+        if self._names:
+            self.nobody(Header(stamp=self._node.get_clock().now().to_msg()))
 
     def _end_topics(self) -> None:
         self._names = {}

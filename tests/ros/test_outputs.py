@@ -143,6 +143,22 @@ def test_a_node_that_ends_tracks_nobody(graph, bundle, recording, classes, end):
     graph.until(lambda: not tracked[-1].ids, "those who keep a list would keep it for ever")
 
 
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_a_detector_that_falls_silent_leaves_nobody_tracked(graph, bundle, recording, classes, monkeypatch):
+    monkeypatch.setattr("pstmo_ros.ros.outputs._SILENT_S", 1.0)
+    tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
+    graph.start(bundle, rep155=True, tracks__max_coast_s=0.5)
+    graph.until(lambda: graph.lifter.count_subscribers("/humans/bodies/tracked"))
+    graph.match()
+    graph.lift(recording, [0])
+    graph.until(lambda: tracked)
+    assert list(tracked[-1].ids) == ["p1", "p2"]
+    graph.until(lambda: not tracked[-1].ids)
+    graph.until(lambda: not graph.node.count_publishers("/humans/bodies/p1/skeleton2d"))
+    graph.lift(recording, [1])
+    graph.until(lambda: list(tracked[-1].ids) == ["p1", "p2"], "and it goes on where the detector does")
+
+
 @pytest.mark.parametrize("kind", ["yolo", "hri", "openpose"])
 def test_skeleton2d_is_what_the_detector_saw(classes, camera, kind):
     recording = detections.scene(camera)
