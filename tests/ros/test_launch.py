@@ -2,12 +2,14 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
@@ -111,6 +113,17 @@ def test_the_demo_plays_any_recording_by_any_name(graph, prefix, bundle, camera,
         graph.until(lambda: got)
         graph.until(lambda: graph.node.count_publishers("/robot/people"))
     assert (got[0].height, got[0].header.frame_id) == (1, "eye")
+
+
+def test_the_demo_plays_what_a_detector_wrote(graph, prefix, bundle, tmp_path):
+    person = np.linspace([300, 100, 0.9], [340, 400, 0.9], 17).ravel().tolist()
+    of_coco = [{"image_id": t, "category_id": 1, "keypoints": person, "score": 1.0} for t in range(1, 60)]
+    (tmp_path / "people.json").write_text(json.dumps(of_coco))
+    got = []
+    graph.node.create_subscription(PointCloud2, "/lifter/skeletons", got.append, 10)
+    arguments = [f"model:={bundle.path}", "engine:=torch", f"file:={tmp_path / 'people.json'}", "source_rate_hz:=30.0"]
+    with launched("demo.launch.py", *arguments, "image_size:=[640, 480]"):
+        graph.until(lambda: got)
 
 
 @pytest.mark.parametrize("name", ["lifter", "demo"])
