@@ -129,12 +129,12 @@ def parse_run(cls: type[T], doc: str | None) -> tuple[T, bool]:
     ValueError as ``load_config``, and where no file is named: the defaults alone are nobody's training of hours.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="YAML file, see config/training/")
+    parser.add_argument("config", nargs="?", default="", help="YAML file, see config/training/")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the run folder")
     args = parser.parse_intermixed_args()
-    if "=" in args.config and not Path(args.config).is_file():
-        raise ValueError(f"{args.config!r} comes before a configuration file; name one first, see config/training/")
+    if not args.config or ("=" in args.config and not Path(args.config).is_file()):
+        raise ValueError("no configuration file is named; give one first, such as config/training/small.yaml")
     return load_config(cls, args.config, args.overrides), args.resume
 
 
