@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -113,10 +114,10 @@ def load(path: str | Path) -> Bundle:
     except OSError as e:
         raise BundleError(f"model file {str(path)!r} cannot be read: {e}") from None
     except SafetensorError as e:
-        raise BundleError(
-            f"model file {str(path)!r} is not a readable safetensors file ({e}); "
-            "it may be truncated: copy or download it again"
-        ) from None
+        fix = "it may be truncated: copy or download it again"
+        if is_zipfile(path):  # as torch.save writes them
+            fix = "it is a checkpoint of torch's: turn an authors' one into a model file with training.import_official"
+        raise BundleError(f"model file {str(path)!r} is not a readable safetensors file ({e}); {fix}") from None
     metadata = _checked_metadata(path, text)
     config = _checked_config(path, metadata)
 

@@ -52,6 +52,12 @@ def test_truncated_file(bundle, tmp_path, keep):
         bundles.load(path)
 
 
+def test_an_authors_checkpoint(tmp_path):
+    torch.save({"module.weight": torch.zeros(1)}, tmp_path / "no_refine_28_5_1_4280.pth")
+    with pytest.raises(BundleError, match=r"4280\.pth.* a checkpoint of torch's: .* with training\.import_official"):
+        bundles.load(tmp_path / "no_refine_28_5_1_4280.pth")
+
+
 def test_someone_elses_safetensors_file(tmp_path):
     save_file({"w": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(BundleError, match="some other safetensors file"):
