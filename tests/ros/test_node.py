@@ -238,17 +238,6 @@ def test_nothing_is_left_of_the_activation_before(graph, bundle, recording):
     assert stamps(graph.got["skeletons"][3:]) == recording.stamps_ns[20:25].tolist()
 
 
-def test_markers_that_are_kept_go_when_nobody_is_followed_any_more(graph, bundle, recording):
-    graph.start(bundle, marker_lifetime_s=0.0)
-    graph.lift(recording, [0])
-    graph.until(lambda: graph.got["markers"])
-    shown = {(m.ns, m.id) for m in graph.got["markers"].pop().markers}
-    assert graph.change_state("deactivate")
-    graph.until(lambda: graph.got["markers"], "a viewer would show them for ever")
-    (gone,) = graph.got["markers"]
-    assert {(m.ns, m.id) for m in gone.markers if m.action == Marker.DELETE} == shown
-
-
 def set_parameter(graph, name, value):
     request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
     (result,) = graph.call(SetParameters, "/lifter/set_parameters", request).results

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
 
 from pstmo_ros.adapters.detectors import from_hri
 from pstmo_ros.core import layouts, skeleton
@@ -74,6 +75,17 @@ def test_joint_states_and_closest_over_dds(graph, bundle, recording):
     assert states[0].name == [f"{name}_p{i}" for i in (1, 2) for name in ANGLES]
     np.testing.assert_allclose(states[0].position, expected.ravel(), atol=1e-4)
     assert closest_of(closest[0])["distance"] == pytest.approx(np.linalg.norm(positions, axis=-1).min(), rel=1e-4)
+
+
+def test_markers_that_are_kept_go_when_nobody_is_followed_any_more(graph, bundle, recording):
+    graph.start(bundle, marker_lifetime_s=0.0)
+    graph.lift(recording, [0])
+    graph.until(lambda: graph.got["markers"])
+    shown = {(m.ns, m.id) for m in graph.got["markers"].pop().markers}
+    assert graph.change_state("deactivate")
+    graph.until(lambda: graph.got["markers"], "a viewer would show them for ever")
+    (gone,) = graph.got["markers"]
+    assert {(m.ns, m.id) for m in gone.markers if m.action == Marker.DELETE} == shown
 
 
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)

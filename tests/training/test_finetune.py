@@ -32,7 +32,7 @@ BUNDLED = ("small", "realtime", "accurate")
 SMALL = {"model": TINY, "batch": 32, "warmup": 5, "validation_windows": 128}
 
 
-def _command_line(folder: Path, **settings: object) -> list[str]:
+def command_line(folder: Path, **settings: object) -> list[str]:
     """What a stage's main takes for a tiny training in ``folder``: a file that changes nothing, then the settings."""
     folder.mkdir(exist_ok=True)
     (folder / "defaults.yaml").touch()
@@ -66,7 +66,7 @@ def test_killed_and_resumed_is_the_same_run_bit_for_bit(tmp_path):
     """
     settings = {"steps": 40, "checkpoint_minutes": 0, "validate_every": 20, "optimizer": "muon"}
     command = [sys.executable, "-m", "training.pretrain"]
-    command += _command_line(tmp_path / "k", **settings)
+    command += command_line(tmp_path / "k", **settings)
     killed = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / "k" / CHECKPOINT
     deadline = time.monotonic() + 120
@@ -192,47 +192,6 @@ def test_the_loss_is_equations_8_and_9():
             loss, error_mm = StageTwo(model, weight)(joints, poses)
             torch.testing.assert_close(loss, single + weight * multiple)
             torch.testing.assert_close(error_mm, 1000 * single)
-
-
-def test_processes_started_by_torchrun_train_one_model(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = _command_line(tmp_path, steps=4, validate_every=2, device="cpu")
-    done = subprocess.run(
-        [*command, "-m", "training.finetune", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("sha256") == 1  # the first process writes for all
-    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 4
-
-
-def test_no_thread_of_a_run_lives_into_the_interpreters_end(tmp_path):
-    """Where something holds the group past its end, gloo's threads abort a process at its end now and then."""
-    program = """if True:
-        import atexit, weakref
-        import torch.distributed as dist
-        from training.finetune import main
-        groups = []
-        atexit.register(lambda: print("groups left:", [group() for group in groups]))
-        main()
-        groups.append(weakref.ref(dist.group.WORLD))
-    """
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", program, *_command_line(tmp_path, steps=1, device="cpu")],
-        cwd=ROOT,
-        env=os.environ | alone,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "groups left: [None]" in done.stdout
 
 
 def test_windows_are_whole_where_the_paper_has_them_whole(tmp_path):
