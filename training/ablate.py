@@ -26,7 +26,7 @@ from pstmo_ros.core import skeleton
 from training import arguments, finetune, pretrain
 from training.config import RunConfig, load_config
 from training.finetune import FinetuneConfig
-from training.outputs import CHECKPOINT, check_folder
+from training.outputs import begun, check_folder
 from training.parameters import counted, flops
 from training.pretrain import PretrainConfig
 
@@ -159,7 +159,7 @@ def run_row(row: Row, args: argparse.Namespace, seed: int) -> float:
     if not kept.is_file():
         print(f"{' '.join(row.cells)}, seed {seed}: {run}")
         started = time.monotonic()
-        bundle = finetune.train(config, (run / CHECKPOINT).is_file())
+        bundle = finetune.train(config, begun(config.run))
         assert bundle is not None
         figures = bundle.metadata["training"]["validation_mpjpe_mm"]
         result = {"mpjpe_mm": figures, "seconds": time.monotonic() - started, "config": dataclasses.asdict(config)}
@@ -188,7 +188,7 @@ def _pretrained(row: Row, args: argparse.Namespace, seed: int) -> str:
     config = _config(PretrainConfig, args, [*row.changes, *(row.stage_one or ()), f"seed={seed}"])
     if not Path(config.out).is_file():
         print(f"Stage I for {' '.join(row.cells)}, seed {seed}: {config.run}")
-        pretrain.train(config, (Path(config.run) / CHECKPOINT).is_file())
+        pretrain.train(config, begun(config.run))
     return config.out
 
 

@@ -35,7 +35,7 @@ from training.finetune import FinetuneConfig
 from training.loop import Objective, optimise
 from training.metrics import joint_errors_mm, mpjpe_mm
 from training.mocap import CMU, load_mocap
-from training.outputs import CHECKPOINT, check_file
+from training.outputs import begun, check_file
 from training.processes import join
 from training.sources import open_data
 
@@ -147,7 +147,7 @@ class Newest(Objective):
 
 def train(config: FinetuneConfig, network: Callable[[int], nn.Module]) -> Baseline:
     """Train a baseline to its end, or take it from where it was left."""
-    resume = (Path(config.run) / CHECKPOINT).is_file()
+    resume = begun(config.run)
     process = join(config, resume)
     torch.manual_seed(config.seed)
     model = Baseline(config.model, network).to(process.device)
@@ -185,7 +185,7 @@ def all_lifters(args: argparse.Namespace) -> dict[str, Lifters]:
         rows[name] = lifters(train(_config(args, name, ()), network))
     for name, config in configs.items():
         done = Path(config.out).is_file()
-        bundle = load(config.out) if done else finetune.train(config, (Path(config.run) / CHECKPOINT).is_file())
+        bundle = load(config.out) if done else finetune.train(config, begun(config.run))
         assert bundle is not None
         rows[name] = of_bundle(bundle, engine="torch")  # in fp32 anywhere, and not worth compiling
     return rows

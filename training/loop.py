@@ -92,9 +92,9 @@ class Optimisation:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as e:  # what torch raises on broken bytes is anybody's guess
-            reason = type(e).__name__
             raise ValueError(
-                f"--resume: {str(path)!r} is no whole checkpoint ({reason}); start without --resume"
+                f"--resume: {str(path)!r} is no whole checkpoint ({type(e).__name__}); delete it and start without "
+                "--resume"
             ) from None
         if (before := state["config"]) != (now := self._settings()):
             then, new = _flat(json.loads(before)), _flat(json.loads(now))

@@ -15,9 +15,15 @@ def check_folder(name: str, path: str) -> Path:
     return _checked(name, Path(path), Path(path))
 
 
+def begun(run: str) -> bool:
+    """Whether a training has left a checkpoint in its folder, to go on from."""
+    return (Path(run) / CHECKPOINT).is_file()
+
+
 def check_run(path: str, resume: bool) -> None:
     """The folder ``run`` of a training; ValueError where its checkpoint would take the place of an earlier one's."""
-    if (check_folder("run", path) / CHECKPOINT).exists() and not resume:
+    check_folder("run", path)
+    if begun(path) and not resume:
         raise ValueError(
             f"run is {path!r}, which holds a checkpoint; go on from it with --resume, or give another run="
         )

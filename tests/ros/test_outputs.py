@@ -29,6 +29,18 @@ def recording(camera):
     return record([walker(0.6), walker(0.6, offset_m=(1.0, 5.0))], camera)
 
 
+def tracked_in_the_first_frame(graph, bundle, recording, classes, **parameters):
+    """What comes on REP-155's list, once both of the recording's people have been in it."""
+    tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
+    graph.start(bundle, rep155=True, **parameters)
+    graph.until(lambda: graph.lifter.count_subscribers("/humans/bodies/tracked"))
+    graph.match()
+    graph.lift(recording, [0])
+    graph.until(lambda: tracked)
+    assert list(tracked[-1].ids) == ["p1", "p2"]
+    return tracked
+
+
 def closest_of(message):
     fields = {f.name: f.offset // 4 for f in message.fields}
     raw = np.frombuffer(message.data, "<f4").reshape(-1, len(fields))
@@ -144,13 +156,7 @@ def test_keypoints_of_no_frame_give_no_transforms(graph, bundle, recording, clas
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 @pytest.mark.parametrize("end", ["trigger_shutdown", "destroy_node"])
 def test_a_node_that_ends_tracks_nobody(graph, bundle, recording, classes, end):
-    tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
-    graph.start(bundle, rep155=True)
-    graph.until(lambda: graph.lifter.count_subscribers("/humans/bodies/tracked"))
-    graph.match()
-    graph.lift(recording, [0])
-    graph.until(lambda: tracked)
-    assert list(tracked[-1].ids) == ["p1", "p2"]
+    tracked = tracked_in_the_first_frame(graph, bundle, recording, classes)
     getattr(graph.lifter, end)()
     graph.until(lambda: not tracked[-1].ids, "those who keep a list would keep it for ever")
 
@@ -158,13 +164,7 @@ def test_a_node_that_ends_tracks_nobody(graph, bundle, recording, classes, end):
 @pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 def test_a_detector_that_falls_silent_leaves_nobody_tracked(graph, bundle, recording, classes, monkeypatch):
     monkeypatch.setattr("pstmo_ros.ros.outputs._SILENT_S", 1.0)
-    tracked = listen(graph, classes("hri_msgs").IdsList, "/humans/bodies/tracked")
-    graph.start(bundle, rep155=True, tracks__max_coast_s=0.5)
-    graph.until(lambda: graph.lifter.count_subscribers("/humans/bodies/tracked"))
-    graph.match()
-    graph.lift(recording, [0])
-    graph.until(lambda: tracked)
-    assert list(tracked[-1].ids) == ["p1", "p2"]
+    tracked = tracked_in_the_first_frame(graph, bundle, recording, classes, tracks__max_coast_s=0.5)
     graph.until(lambda: not tracked[-1].ids)
     graph.until(lambda: not graph.node.count_publishers("/humans/bodies/p1/skeleton2d"))
     graph.lift(recording, [1])
