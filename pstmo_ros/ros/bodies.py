@@ -16,6 +16,7 @@ from pstmo_ros.core.types import Floats, Frame2D, Pose3D
 from pstmo_ros.ros.messages import cloud, positions_m
 
 _CLOSEST = np.dtype([(name, "<f4") for name in ("x", "y", "z", "distance", "speed")] + [("person_id", "<i4")])
+Name = Callable[[int], str]  # of a person's body, by their id
 
 
 def body_id(person_id: int) -> str:
@@ -23,9 +24,7 @@ def body_id(person_id: int) -> str:
     return f"p{person_id}"
 
 
-def joint_states(
-    header: Header, poses: Sequence[Pose3D], frames: Floats, name: Callable[[int], str] = body_id
-) -> JointState:
+def joint_states(header: Header, poses: Sequence[Pose3D], frames: Floats, name: Name) -> JointState:
     """~/joint_states: everyone's angles, named as in human_description's URDF (l_elbow_p1); rad."""
     angles = joint_angles(positions_m(poses), frames)
     names = [f"{angle}_{name(pose.person_id)}" for pose in poses for angle in ANGLES]
@@ -55,17 +54,17 @@ def skeleton2d(header: Header, frame: Frame2D, row: int, kind: Any, point: Any) 
     return kind(header=header, skeleton=points)
 
 
-def transforms(header: Header, poses: Sequence[Pose3D], frames: Floats) -> list[TransformStamped]:
+def transforms(header: Header, poses: Sequence[Pose3D], frames: Floats, name: Name) -> list[TransformStamped]:
     """body_<id> in the header's frame (mid-hip, x out of the body, z to the head), and its joints below it."""
     out = []
     for pose, axes, at in zip(poses, frames, positions_m(poses), strict=True):
-        suffix, root = body_id(pose.person_id), axes[skeleton.ROOT]
+        suffix, root = name(pose.person_id), axes[skeleton.ROOT]
         out.append(transform(header, f"body_{suffix}", at[skeleton.ROOT], quaternions(root)))
         below = Header(stamp=header.stamp, frame_id=f"body_{suffix}")
         offsets, turns = (at - at[skeleton.ROOT]) @ root, quaternions(root.T @ axes)
         out += [
-            transform(below, f"{name}_{suffix}", offsets[j], turns[j])
-            for j, name in enumerate(skeleton.JOINTS)
+            transform(below, f"{joint}_{suffix}", offsets[j], turns[j])
+            for j, joint in enumerate(skeleton.JOINTS)
             if j != skeleton.ROOT
         ]
     return out

@@ -44,15 +44,20 @@ class Outputs:
         tf = message_class(TF_MESSAGE, TF_SOURCE) if config.publish_tf else None
         self._node = node
         self.markers = messages.SkeletonMarkers(config.marker_lifetime_s)
-        self._rep155 = _Rep155(node, config, keypoints) if config.rep155 else None
+        names = self._names = _Names(keypoints)
+        self._rep155 = _Rep155(node, config, keypoints, names) if config.rep155 else None
         self._topics: list[tuple[Any, Make]] = []
         self._add("~/skeletons", PointCloud2, lambda header, poses, frames: messages.skeletons(header, poses))
         self._add("~/poses", PoseArray, lambda header, poses, frames: messages.pose_array(header, poses, frames()))
         self._drawn = self._add("~/markers", MarkerArray, lambda header, poses, _: self.markers.update(header, poses))
-        self._add("~/joint_states", JointState, _states)
+        self._add(
+            "~/joint_states",
+            JointState,
+            lambda header, poses, frames: bodies.joint_states(header, poses, frames(), names),
+        )
         self._add("~/closest", PointCloud2, lambda header, poses, frames: bodies.closest(header, poses))
         if tf is not None:
-            self._add("/tf", tf, lambda *what: tf(transforms=_transforms(*what)), TF_QOS)
+            self._add("/tf", tf, lambda *what: tf(transforms=_transforms(*what, names)), TF_QOS)
 
     def publish(self, header: Header, poses: Poses, move: Move | None = None) -> None:
         """Send what is listened to. move: to the frame of the outputs; asked only when somebody listens."""
@@ -66,6 +71,7 @@ class Outputs:
 
     def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
         """Send the newest frame's keypoints, by the ids that their people now have."""
+        self._names.keep(tracks.person_ids)
         if self._rep155:
             self._rep155.publish_2d(header, frame, tracks)
 
@@ -73,6 +79,7 @@ class Outputs:
         """Nobody is followed any more: for those who keep what they were told until they are told otherwise."""
         if gone := self.markers.update(header, ()).markers:
             self._drawn.publish(MarkerArray(markers=gone))
+        self._names.keep(())
         if self._rep155:
             self._rep155.nobody(header)
 
@@ -89,13 +96,33 @@ class Outputs:
         return publisher
 
 
+class _Names:
+    """What tf2, URDFs and REP-155 call the bodies: as their detector does, where it gives names, else by number."""
+
+    def __init__(self, keypoints: KeypointInput) -> None:
+        self._input = keypoints
+        self._kept: dict[int, str] = {}
+
+    def __call__(self, person_id: int) -> str:
+        return self._kept.get(person_id) or bodies.body_id(person_id)
+
+    @property
+    def kept(self) -> list[str]:
+        """The names of those who have not left."""
+        return [*self._kept.values()]
+
+    def keep(self, person_ids: Sequence[int]) -> None:
+        """These have not left; everybody keeps the name that they first had."""
+        self._kept = {i: self._kept.get(i) or self._input.body(i) or bodies.body_id(i) for i in person_ids}
+
+
 class _Rep155:
     """Who is there, and each body's topics until it has left. Poses come from the worker's thread, keypoints do not."""
 
-    def __init__(self, node: Any, config: NodeConfig, keypoints: KeypointInput) -> None:
+    def __init__(self, node: Any, config: NodeConfig, keypoints: KeypointInput, names: _Names) -> None:
         """ValueError where hri_msgs is not installed, and for a namespace that no topic can be in."""
         namespace = config.rep155_namespace
-        self._node, self._input = node, keypoints
+        self._node, self._input, self._names = node, keypoints, names
         self._ids, body = message_class(HRI_IDS, HRI_SOURCE), message_class(HRI_BODY, HRI_SOURCE)
         self._skeleton2d = partial(bodies.skeleton2d, kind=body, point=message_class(HRI_POINT, HRI_SOURCE))
         folder = f"{namespace.rstrip('/')}/bodies"
@@ -105,29 +132,27 @@ class _Rep155:
             raise ValueError(f"parameter rep155_namespace: {namespace!r}; {e}") from None
         self._states = _BodyTopics(node, folder, "joint_states", JointState)
         self._keypoints = _BodyTopics(node, folder, "skeleton2d", body)
-        self._names: dict[int, str] = {}  # of those who have not left
         self._silence = node.create_timer(max(_SILENT_S, config.tracks.max_coast_s), self._gone_silent)
 
     def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
         """Those who have not left, hidden ones too, and the keypoints of those whom the frame shows."""
         self._silence.reset()
-        self._names = {i: self._names.get(i) or self._input.body(i) or bodies.body_id(i) for i in tracks.person_ids}
         if self._is_input():
             return
         if self._tracked.get_subscription_count():
-            self._tracked.publish(self._ids(header=header, ids=[*self._names.values()]))
-        seen = {self._name(i): partial(self._skeleton2d, header, frame, row) for i, row in tracks.rows.items()}
-        self._keypoints.publish([*self._names.values()], seen)
+            self._tracked.publish(self._ids(header=header, ids=self._names.kept))
+        seen = {self._names(i): partial(self._skeleton2d, header, frame, row) for i, row in tracks.rows.items()}
+        self._keypoints.publish(self._names.kept, seen)
 
     def publish(self, poses: Poses, moved: Callable[[], tuple[Header, Poses]], frames: Callable[[], Floats]) -> None:
         """Everyone's joint states."""
 
         def states(p: int) -> JointState:
             header, there = moved()
-            return bodies.joint_states(header, there[p : p + 1], frames()[p : p + 1], self._name)
+            return bodies.joint_states(header, there[p : p + 1], frames()[p : p + 1], self._names)
 
-        made = {self._name(pose.person_id): partial(states, p) for p, pose in enumerate(poses)}
-        self._states.publish([*self._names.values(), *made], made)
+        made = {self._names(pose.person_id): partial(states, p) for p, pose in enumerate(poses)}
+        self._states.publish([*self._names.kept, *made], made)
 
     def nobody(self, header: Header) -> None:
         """End every body."""
@@ -142,16 +167,13 @@ class _Rep155:
 
     def _gone_silent(self) -> None:
         """Whoever was there when a detector or a camera failed must not be there for ever."""
-        if self._names:
+        if self._names.kept:
+            self._names.keep(())
             self.nobody(Header(stamp=self._node.get_clock().now().to_msg()))
 
     def _end_topics(self) -> None:
-        self._names = {}
         for topics in (self._states, self._keypoints):
             topics.publish((), {})
-
-    def _name(self, person_id: int) -> str:
-        return self._names.get(person_id) or bodies.body_id(person_id)
 
     def _is_input(self) -> bool:
         """Whether the detector itself sends these topics: nobody's bodies are then listed twice."""
@@ -183,11 +205,7 @@ class _BodyTopics:
                 self._publishers[body].publish(make())
 
 
-def _states(header: Header, poses: Poses, frames: Callable[[], Floats]) -> JointState:
-    return bodies.joint_states(header, poses, frames())
-
-
-def _transforms(header: Header, poses: Poses, frames: Callable[[], Floats]) -> list[Any]:
+def _transforms(header: Header, poses: Poses, frames: Callable[[], Floats], name: bodies.Name) -> list[Any]:
     """Nothing while no camera is known, or where keypoints name no frame: every listener of tf2 would complain."""
     placed = header.frame_id and all(pose.position_m is not None for pose in poses)
-    return bodies.transforms(header, poses, frames()) if placed else []
+    return bodies.transforms(header, poses, frames(), name) if placed else []

@@ -64,7 +64,9 @@ def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes,
     msg = classes("hri_msgs")
     tracked = []
     graph.node.create_subscription(msg.IdsList, "/humans/bodies/tracked", lambda m: tracked.append(list(m.ids)), 10)
-    graph.start(bundle, activate=False, keypoints_type=kind, rep155=True)
+    tf = []
+    graph.node.create_subscription(classes("tf2_msgs").TFMessage, "/tf", lambda m: tf.extend(m.transforms), 100)
+    graph.start(bundle, activate=False, keypoints_type=kind, rep155=True, publish_tf=True)
     graph.node.destroy_publisher(graph.keypoints)
     activate(graph)
     graph.until(graph.camera_info.get_subscription_count)
@@ -79,6 +81,8 @@ def test_bodies_on_topics_of_their_own(graph, detector, bundle, camera, classes,
     gone = "/humans/bodies/anna/skeleton2d" if kind == "hri" else "/anna/skeleton2d"
     graph.until(lambda: not graph.node.count_subscribers(gone), "who has left is listened to no more")
     graph.until(lambda: graph.node.count_publishers("/humans/bodies/anna/joint_states"), "bodies keep their names")
+    graph.until(lambda: {t.child_frame_id for t in tf} >= {"body_anna", "body_bert", "left_wrist_anna"})
+    assert not [t.child_frame_id for t in tf if t.child_frame_id.endswith(("_p1", "_p2"))], "and have no others"
     if kind == "hri":  # nobody's bodies are listed twice
         graph.until(lambda: tracked and not tracked[-1])
         assert tracked == [["anna", "bert"], []]

@@ -50,7 +50,7 @@ def closest_of(message):
 def test_the_body_faces_where_the_person_walks_and_its_joints_hang_below_it():
     person = pose(4)  # walks towards +x of an optical frame, whose y is down
     frames = orientations(messages.positions_m([person]))
-    body, *joints = bodies.transforms(Header(frame_id="cam"), [person], frames)
+    body, *joints = bodies.transforms(Header(frame_id="cam"), [person], frames, bodies.body_id)
     assert (body.header.frame_id, body.child_frame_id) == ("cam", "body_p4")
     r = body.transform.rotation
     axes = Rotation.from_quat([r.x, r.y, r.z, r.w]).as_matrix()
