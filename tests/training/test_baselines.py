@@ -8,7 +8,7 @@ import torch
 
 from pstmo_ros.core.model_config import ModelConfig
 from training import baselines
-from training.baselines import NETWORKS, PSTMO, Baseline, Dilated, SingleFrame
+from training.baselines import ROWS, Baseline, Dilated, SingleFrame
 from training.mocap import CMU, load_mocap
 
 CONFIG = ModelConfig(9, 3, dim=32, heads=4, depth=1, mofa=False, centred=True, dial=True)
@@ -52,12 +52,15 @@ def test_every_row_is_trained_tested_and_kept(some_mocap, tmp_path, monkeypatch,
     options = ("--split", "val", "--every", "1000", "--out", str(page))
     monkeypatch.setattr(sys, "argv", ["baselines", *small, f"data={some_mocap}", f"run={tmp_path / 'runs'}", *options])
     baselines.main()
-    rows = page.read_text().splitlines()[-7:]
-    assert [r.split(" | ")[0].removeprefix("| ") for r in rows] == [*NETWORKS, *PSTMO]
+    rows = page.read_text().splitlines()[-len(ROWS) :]
+    assert [r.split(" | ")[0].removeprefix("| ") for r in rows] == [*ROWS]
     assert rows[-1].endswith("| 1.00 |")
-    assert len(list(tmp_path.glob("runs/*/checkpoint.pt"))) == 7
+    assert len(list(tmp_path.glob("runs/*/checkpoint.pt"))) == len(ROWS)
     baselines.main()  # trained already: the same figures again
-    assert page.read_text().splitlines()[-7:] == rows
+    assert page.read_text().splitlines()[-len(ROWS) :] == rows
+    sys.argv += ["--rows", "3"]
+    baselines.main()
+    assert page.read_text().splitlines()[-2:] == [rows[2], rows[-1]], "one row, and ours that it is measured by"
 
 
 @pytest.mark.parametrize(
