@@ -29,12 +29,16 @@ _ZED_OK = 1
 
 @dataclass(frozen=True)
 class Detector:
-    """A message type, what reads it, where its package comes from, and what finds a message's header."""
+    """A message type, what reads it, where its package comes from, and what finds a message's header.
+
+    optical: whether that header names the camera's optical frame, as an image's does; else camera_info's counts.
+    """
 
     type: str
     adapter: Adapter
     source: str
     header: Callable[[Any], Any] = attrgetter("header")
+    optical: bool = True
 
 
 def from_yolo(message: Any, layout: Layout, size_px: tuple[int, int]) -> Frame2D:
@@ -100,7 +104,8 @@ HRI_SOURCE = _apt("hri_msgs")
 DETECTORS: dict[str, Detector] = {
     "pointcloud": Detector("sensor_msgs/msg/PointCloud2", from_point_cloud, _apt("sensor_msgs")),
     "yolo": Detector("yolo_msgs/msg/DetectionArray", from_yolo, "build it from github.com/mgonzs13/yolo_ros"),
-    "zed": Detector("zed_msgs/msg/ObjectsStamped", from_zed, _apt("zed_msgs")),
+    # The frame of its 3D points, whose x is forward.
+    "zed": Detector("zed_msgs/msg/ObjectsStamped", from_zed, _apt("zed_msgs"), optical=False),
     "openpose": Detector(
         "openpose_ros2_msgs/msg/PoseKeyPointsList",
         from_openpose,
@@ -110,6 +115,7 @@ DETECTORS: dict[str, Detector] = {
         "mediapipe_ros2_interfaces/msg/PoseLandmarks",
         from_mediapipe,
         "build it from github.com/PME26Elvis/mediapipe_ros2_suite",
+        optical=False,  # a parameter, "map" unless set
     ),
 }
 KINDS = ("auto", *DETECTORS, "hri", "generic")

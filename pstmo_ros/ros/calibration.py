@@ -16,7 +16,10 @@ CLOCKS_APART_S = 5.0
 
 
 class Calibration:
-    """camera: None while none is known; why_not then says so, in words. size_px: the image's, (0, 0) while unknown."""
+    """camera: None while none is known; why_not then says so, in words. size_px: the image's, (0, 0) while unknown.
+
+    frame_id: of the camera's optical frame, empty while unknown.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Calibration:
     ) -> None:
         self.camera: Camera | None = None
         self.size_px = size_px
+        self.frame_id = ""
         self.why_not = f"no camera_info on {topic}"
         self._rectified, self._warn, self._info = rectified, warn, info
         self._content: tuple[Any, ...] = ()
@@ -35,6 +39,7 @@ class Calibration:
 
     def take(self, message: CameraInfo) -> None:
         """A camera_info; what it says is worked out once for each change."""
+        self.frame_id = message.header.frame_id
         if any((message.header.stamp.sec, message.header.stamp.nanosec)):
             self._clock = (time.monotonic(), stamp_ns(message.header) * 1e-9)
         roi = message.roi

@@ -40,7 +40,7 @@ HRI_TOPIC = "/humans/bodies/tracked"
 INPUT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 LOOK_EVERY_S = 0.2
 Size = tuple[int, int]
-OnKeypoints = Callable[[Callable[[], Header], Callable[[Size], Frame2D]], None]
+OnKeypoints = Callable[[Callable[[str], Header], Callable[[Size], Frame2D]], None]
 
 
 def overridable(qos: QoSProfile) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def overridable(qos: QoSProfile) -> dict[str, Any]:
 
 
 class KeypointInput:
-    """Gives for each keypoint message what finds its header, and what makes it a Frame2D once the size of the image is
-    known.
+    """Gives for each keypoint message what finds its header, given camera_info's frame_id (empty while unknown), and
+    what makes it a Frame2D, once the size of the image is known.
 
     They raise KeypointsError or ValueError for a message that cannot be used.
     """
@@ -113,7 +113,8 @@ class KeypointInput:
 
             def callback(message: Any) -> None:
                 self._on_keypoints(
-                    lambda: detector.header(message), lambda size_px: detector.adapter(message, self._layout, size_px)
+                    partial(_header, detector, message),
+                    lambda size_px: detector.adapter(message, self._layout, size_px),
                 )
 
         self._hearing = hearing = object()
@@ -186,7 +187,8 @@ class _Bodies:
             self._follow(body)
         self._give(self._bodies.track(tracked))
         if not tracked:
-            self._on_keypoints(lambda: message.header, lambda size_px: from_hri(stamp_ns(message.header), {}, size_px))
+            header = message.header
+            self._on_keypoints(lambda _: header, partial(from_hri, stamp_ns(header), {}))
 
     def close(self) -> None:
         """Listen no more."""
@@ -215,7 +217,13 @@ class _Bodies:
     def _give(self, frames: list[dict[str, Any]]) -> None:
         for bodies in frames:
             header = next(iter(bodies.values())).header
-            self._on_keypoints(lambda header=header: header, partial(from_hri, stamp_ns(header), bodies))
+            self._on_keypoints(lambda _, header=header: header, partial(from_hri, stamp_ns(header), bodies))
+
+
+def _header(detector: Detector, message: Any, camera_frame: str) -> Header:
+    """A message's header, its frame the camera's optical one as far as that is known."""
+    header = detector.header(message)
+    return header if detector.optical or not camera_frame else Header(stamp=header.stamp, frame_id=camera_frame)
 
 
 def message_class(name: str, source: str) -> Any:

@@ -155,10 +155,10 @@ class Lifter(LifecycleNode):
         self._let_go()
         return TransitionCallbackReturn.SUCCESS
 
-    def _on_keypoints(self, find: Callable[[], Header], read: Callable[[tuple[int, int]], Frame2D]) -> None:
+    def _on_keypoints(self, find: Callable[[str], Header], read: Callable[[tuple[int, int]], Frame2D]) -> None:
         arrived = time.monotonic()
         try:
-            header = find()
+            header = find(self._calibration.frame_id)
             self._diagnostics.received((self.get_clock().now().nanoseconds - stamp_ns(header)) * 1e-9)
             if min(self._calibration.size_px) <= 0:
                 why = self._calibration.why_not

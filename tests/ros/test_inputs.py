@@ -1,5 +1,6 @@
 """What the node listens to: the type it is told, or the one that it finds on the topic."""
 
+import dataclasses
 import time
 from functools import partial
 
@@ -11,13 +12,14 @@ from geometry_msgs.msg import PoseArray
 from rclpy.task import Future
 from visualization_msgs.msg import MarkerArray
 
+from pstmo_ros.adapters.detectors import DETECTORS
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.lift import lift
 from pstmo_ros.ros import messages
 from pstmo_ros.ros.spin import own_executor
 from tests.ros import detections
-from tests.ros.conftest import TIMEOUT_S, arrays, stamps
+from tests.ros.conftest import FRAME, TIMEOUT_S, arrays, stamps
 from tests.ros.interfaces import NO_COMPILER
 
 FRAMES = 10
@@ -131,6 +133,24 @@ def test_what_the_executor_calls_after_its_end_does_nothing(graph, bundle, camer
         for callback in late[: 2 if transition == "deactivate" else 3]:
             callback()
         assert not keypoints.topics, "and listens to nothing"
+
+
+@pytest.mark.parametrize("optical", [True, False])
+def test_the_frame_of_a_detector_that_does_not_name_the_optical_one_is_camera_infos(
+    graph, bundle, camera, monkeypatch, optical
+):
+    """ZED's messages are in the frame of its 3D points, x forward; MediaPipe's in whatever a parameter says."""
+    assert [name for name, d in DETECTORS.items() if not d.optical] == ["zed", "mediapipe"]
+    monkeypatch.setitem(DETECTORS, "pointcloud", dataclasses.replace(DETECTORS["pointcloud"], optical=optical))
+    graph.start(bundle)
+    recording = detections.scene(camera)
+    graph.send(recording, 0)
+    message = messages.keypoints(detections.header(recording, 1), recording.keypoints[1], None)
+    message.header.frame_id = "left_camera_frame"
+    graph.keypoints.publish(message)
+    graph.until(lambda: len(graph.got["skeletons"]) == 2)
+    frames = [m.header.frame_id for m in graph.got["skeletons"]]
+    assert frames == [FRAME, "left_camera_frame" if optical else FRAME]
 
 
 def test_a_fault_is_said_once_whatever_its_numbers(graph, bundle, camera, capfd):
