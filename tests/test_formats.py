@@ -207,6 +207,13 @@ def test_keypoints_in_shares_of_the_image_are_named(tmp_path, recording):
         read(tmp_path / "a.npz")
 
 
+def test_keypoints_far_outside_the_image_are_named(tmp_path, recording):
+    recording.keypoints[..., :2] *= recording.size_px
+    save_recording(tmp_path / "a.npz", recording)
+    with pytest.raises(ValueError, match=r"a\.npz: keypoints lie around .* in an image of 1280 x 720 pixels"):
+        read(tmp_path / "a.npz")
+
+
 def test_an_ending_that_is_not_known_is_named():
     with pytest.raises(ValueError, match=r"'\.bhv' is unknown; did you mean '\.bvh'"):
         writer("a.bhv")

@@ -11,6 +11,9 @@ import numpy as np
 from pstmo_ros.adapters import KeypointsError
 from pstmo_ros.core.types import Floats, Frame2D
 
+_CORNER_PX = 1.5  # of the image; nobody is that small
+_OUTSIDE = 5.0  # widths or heights of the image; no detector guesses most of somebody that far outside
+_FEWEST = 3  # joints by which somebody is followed: what fewer show is of no account
 _ID_BITS = (1 << 30) - 1  # leaves room above for ids given here, within an int32
 
 
@@ -32,6 +35,20 @@ def seen_people(
     if len(set(known)) != len(known):
         raise KeypointsError(f"keypoints person_id repeats: {list(known)}; give each person an id of their own, or -1")
     return Frame2D(stamp_ns, size_px, layout, xy[there], scores[there], known if len(known) == len(given) else None)
+
+
+def check_pixels(points_px: Floats, size_px: tuple[int, int]) -> None:
+    """KeypointsError where what was seen, (K, 2), cannot be pixels of an image of that size."""
+    if len(points_px) < _FEWEST:
+        return
+    if 0 < abs(points_px).max() < _CORNER_PX:
+        raise KeypointsError("keypoints are shares of the image; give pixels: times its width and height")
+    if (np.median(abs(points_px), 0) > np.multiply(size_px, _OUTSIDE)).any():
+        x, y = np.median(points_px, 0)
+        raise KeypointsError(
+            f"keypoints lie around ({x:.0f}, {y:.0f}) in an image of {size_px[0]} x {size_px[1]} pixels; send pixels, "
+            "and shares of the image only where those are asked for"
+        )
 
 
 def _numbered(given: float | None) -> int | None:

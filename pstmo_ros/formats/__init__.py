@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.adapters.people import check_pixels
 from pstmo_ros.formats.calibration import read_calibration
 from pstmo_ros.recording import Recording, load_recording
-
-_CORNER_PX = 1.5  # of the image; nobody is that small
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ def read(path: str | Path, source: Source | None = None) -> Recording:
 def _read(path: Path, source: Source) -> Recording:
     recording = _read_any(path, source)
     seen = recording.keypoints[recording.keypoints[..., 2] > 0][:, :2]
-    seen = seen[np.isfinite(seen)]
-    if len(seen) and abs(seen).max() < _CORNER_PX:
-        raise ValueError(f"{path}: keypoints are shares of the image; give pixels: times its width and height")
+    seen = seen[np.isfinite(seen).all(-1)]
+    try:
+        check_pixels(seen, recording.size_px)
+    except KeypointsError as e:
+        raise ValueError(f"{path}: {e}") from None
     return recording
 
 

@@ -29,7 +29,7 @@ from pstmo_ros.adapters.detectors import (
     of_form,
 )
 from pstmo_ros.adapters.forms import load_form
-from pstmo_ros.adapters.people import person_id
+from pstmo_ros.adapters.people import check_pixels, person_id
 from pstmo_ros.core import layouts
 from pstmo_ros.core.layouts import nearest
 from pstmo_ros.core.types import Frame2D
@@ -112,10 +112,7 @@ class KeypointInput:
             kind = message_class(detector.type, detector.source)
 
             def callback(message: Any) -> None:
-                self._on_keypoints(
-                    partial(_header, detector, message),
-                    lambda size_px: detector.adapter(message, self._layout, size_px),
-                )
+                self._on_keypoints(partial(_header, detector, message), partial(self._read, detector, message))
 
         self._hearing = hearing = object()
 
@@ -126,6 +123,11 @@ class KeypointInput:
         self._subscriptions.append(
             self._node.create_subscription(kind, topic, callback=heard, **overridable(INPUT_QOS))
         )
+
+    def _read(self, detector: Detector, message: Any, size_px: Size) -> Frame2D:
+        frame = detector.adapter(message, self._layout, size_px)
+        check_pixels(frame.keypoints_px[frame.scores > 0], size_px)
+        return frame
 
     def _forget(self) -> None:
         self._hearing = None

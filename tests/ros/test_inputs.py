@@ -1,6 +1,7 @@
 """What the node listens to: the type it is told, or the one that it finds on the topic."""
 
 import dataclasses
+import re
 import time
 from functools import partial
 
@@ -134,6 +135,26 @@ def test_what_the_executor_calls_after_its_end_does_nothing(graph, bundle, camer
         for callback in late[: 2 if transition == "deactivate" else 3]:
             callback()
         assert not keypoints.topics, "and listens to nothing"
+
+
+@pytest.mark.parametrize(
+    ("in_place_of", "message"),
+    [
+        (lambda px, size: px / size, "keypoints are shares of the image; give pixels"),
+        (lambda px, size: px * size, r"keypoints lie around \(\d+, \d+\) in an image of 1280 x 720 pixels; send"),
+    ],
+)
+def test_keypoints_that_are_no_pixels_are_refused(graph, bundle, camera, capfd, in_place_of, message):
+    """Else whoever they show would be taken for somebody large, far away: poses that nobody can tell from good ones."""
+    graph.start(bundle)
+    recording = detections.scene(camera)
+    graph.lift(recording, [0])
+    recording.keypoints[..., :2] = in_place_of(recording.keypoints[..., :2], recording.size_px)
+    for t in (1, 2):
+        graph.send(recording, t)
+    assert re.search(f"keypoints refused: {message}", graph.logged(capfd, "keypoints refused"))
+    graph.spin(0.2)
+    assert len(graph.got["skeletons"]) == 1
 
 
 @pytest.mark.parametrize("optical", [True, False])
