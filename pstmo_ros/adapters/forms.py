@@ -34,7 +34,7 @@ class Form:
     a joint at (0, 0) or less is then not seen.
     joints: a layout's name or a list of joint names (null: not used), for points in that order, or, with a ``key``,
     for points numbered in that order from ``first``; or joint name -> the value of ``key`` that tells the joint, or
-    its path in the person when there are no points.
+    its path in the person when there are no points (null: there is none).
     """
 
     type: str
@@ -85,7 +85,10 @@ class Form:
         """The joints that it has, in their order."""
         if isinstance(self.joints, str):
             return layouts.get(self.joints)
-        return Layout(self.type, tuple(joint or "unused" for joint in self.joints))
+        names = self.joints
+        if isinstance(names, Mapping):
+            names = [joint if key is not None else None for joint, key in names.items()]
+        return Layout(self.type, tuple(joint or "unused" for joint in names))
 
 
 def load_form(path: str | Path) -> Form:
@@ -150,7 +153,8 @@ def _points(form: Form, layout: Layout, person: Any) -> Iterator[tuple[int, Any]
     """(joint index, point) of each joint that the person has."""
     if not form.points:
         assert isinstance(form.joints, Mapping)
-        yield from ((j, _at(str(path))(person)) for j, path in enumerate(form.joints.values()))
+        paths = [(j, str(path)) for j, path in enumerate(form.joints.values()) if path is not None]
+        yield from ((j, _at(path)(person)) for j, path in paths)
         return
     points, count = _at(form.points)(person), len(layout.joints)
     if not form.key:
@@ -159,7 +163,7 @@ def _points(form: Form, layout: Layout, person: Any) -> Iterator[tuple[int, Any]
         yield from enumerate(points)
         return
     named = form.joints.values() if isinstance(form.joints, Mapping) else None
-    index = {str(k): j for j, k in enumerate(named or range(form.first, form.first + count))}
+    index = {str(k): j for j, k in enumerate(named or range(form.first, form.first + count)) if k is not None}
     for point in points:
         value = str(_at(form.key)(point))
         if value in index:

@@ -1,5 +1,6 @@
 """Every detector's messages, as real generated classes: the same motion in gives the same skeletons out."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from pstmo_ros.adapters import KeypointsError
 from pstmo_ros.adapters.detectors import DETECTORS, HriBodies, from_hri
 from pstmo_ros.adapters.forms import Form, load_form, read
 from pstmo_ros.adapters.people import person_id, seen_people
-from pstmo_ros.core import layouts
+from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
 from pstmo_ros.ros import messages
@@ -196,6 +197,23 @@ def test_a_form_that_is_no_yaml_is_named_in_one_line(tmp_path, text):
     (tmp_path / "form.yaml").write_bytes(text)
     with pytest.raises(ValueError, match=r"^form .*form\.yaml' cannot be read: .*$"):
         load_form(tmp_path / "form.yaml")
+
+
+@pytest.mark.parametrize("left_out", [{"nose": None}, {"nose": None, "neck": None}])
+def test_a_joint_that_a_form_leaves_empty_is_not_seen(classes, recording, left_out):
+    """Copied and not filled in: the others are read all the same, and a point called None is nobody's."""
+    one = detections.named_fields(classes("other_msgs"), recording, 0)
+    named = detections.named_points(classes("other_msgs"), recording, 0)
+    for person in named.persons:
+        person.joints[-1].name = "None"
+        person.joints[-1].joint.at.x, person.joints[-1].joint.confidence = 5.0, 1.0
+    for form, message in ((BY_FIELD, one), (BY_NAME, named)):
+        without = dataclasses.replace(form, joints=dict(form.joints) | left_out)
+        frame, expected = read(without, message, recording.size_px), read(form, message, recording.size_px)
+        nose = skeleton.index("neck_nose")
+        assert (frame.scores[:, nose] == 0).all()
+        expected.keypoints_px[:, nose] = np.nan
+        np.testing.assert_allclose(frame.keypoints_px, expected.keypoints_px, rtol=1e-5)
 
 
 def test_a_number_alone_is_a_path(tmp_path):
