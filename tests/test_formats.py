@@ -136,6 +136,16 @@ def test_a_bag_without_camera_info_needs_the_image_size(tmp_path, recording, lif
     assert read(tmp_path / "bag", Source(size_px=(1280, 720), layout="h36m_17")).camera is None
 
 
+def test_a_camera_info_without_an_image_size_says_nothing(tmp_path, recording, lifted):
+    """As drivers send it that have no calibration, or have not opened the camera yet."""
+    unknown = dataclasses.replace(recording.camera, width=0, height=0)
+    writer("bag")(tmp_path / "bag", dataclasses.replace(recording, camera=unknown), lifted)
+    with pytest.raises(ValueError, match="image size is unknown; give size"):
+        read(tmp_path / "bag")
+    got = read(tmp_path / "bag", Source(size_px=recording.size_px, layout="h36m_17"))
+    assert (got.size_px, got.camera) == (recording.size_px, None)
+
+
 def test_a_folder_that_is_no_bag_is_named(tmp_path):
     (tmp_path / "metadata.yaml").write_text("{")
     with pytest.raises(ValueError, match="not a readable rosbag2"):
