@@ -64,7 +64,7 @@ def _in_int32(text: str) -> int:
 
 def person_id(given: object) -> int | None:
     """A detector's id as a number: text that is no number becomes one that is always the same; None for none at all."""
-    if isinstance(given, float):  # AlphaPose writes 1.0
+    if isinstance(given, (float, np.floating)):  # AlphaPose writes 1.0; recorded float32[] are NumPy's
         return int(given) if math.isfinite(given) else None
     text = str(given).strip()
     if not text:
