@@ -53,20 +53,22 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        if args.repeat < 1:
+            raise ValueError(f"--repeat is {args.repeat}; give 1 or more")
         recording = load_recording(args.recording)
-        if recording.person_ids is None:
+        if not all(len(frame.person_ids or ()) == len(frame.scores) for frame in recording.frames()):
             raise ValueError(f"recording {args.recording} has no person_ids: nobody knows whose pose is whose")
         played = recording.repeated(args.repeat)
         with tempfile.TemporaryDirectory() as folder:
             save_recording(Path(folder) / "played.npz", played)
             received = play_live(played, Path(folder) / "played.npz", args)
         poses = by_frame(played, received)
+        print(table(played, received, poses))
+        film(recording, poses[: len(recording.stamps_ns)], Path(args.out))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except (ValueError, RuntimeError) as e:
+    except (ValueError, RuntimeError, OSError) as e:
         raise SystemExit(f"demo: {e}") from None
-    print(table(played, received, poses))
-    film(recording, poses[: len(recording.stamps_ns)], Path(args.out))
 
 
 def play_live(recording: Recording, file: Path, args: argparse.Namespace) -> Received:
@@ -108,7 +110,7 @@ def _record(node, recording: Recording, file: Path, args: argparse.Namespace) ->
     with contextlib.ExitStack() as started:
         started.callback(bar.close)
         bar.set_postfix_str("starting the lifter (the first start compiles the model)")
-        settings = {"model": args.model, "engine": args.engine, "autostart": "true"}
+        settings = {"model": args.model, "engine": args.engine, "layout": recording.layout, "autostart": "true"}
         lifter = started.enter_context(_process("pstmo_ros.ros.node", **settings))
         _wait_until(lambda: node.count_subscribers("/keypoints") and node.count_publishers("/lifter/skeletons"),
                     node, lifter)  # fmt: skip
@@ -151,9 +153,16 @@ def _process(module: str, **parameters: str) -> Iterator[subprocess.Popen[bytes]
 
 def _wait_until(condition, node, process: subprocess.Popen[bytes]) -> None:  # type: ignore[no-untyped-def]
     import rclpy
+    from lifecycle_msgs.srv import GetState
 
     deadline = time.monotonic() + START_TIMEOUT_S
+    state, answer = node.create_client(GetState, "/lifter/get_state"), None
     while not condition():
+        # It answers once it has tried to start: one that cannot would stay there, unconfigured, to be tried again.
+        if answer is None and state.service_is_ready():
+            answer = state.call_async(GetState.Request())
+        if answer is not None and answer.done() and answer.result().current_state.label == "unconfigured":
+            raise RuntimeError("the lifter cannot be configured; its message above says why")
         if process.poll() is not None:
             raise RuntimeError(f"the lifter ended with exit code {process.returncode} before it was ready")
         if time.monotonic() > deadline:
@@ -179,6 +188,8 @@ def by_frame(recording: Recording, received: Received) -> Floats:
     for t, people, given in zip(np.searchsorted(recorded, shifted), received.person_ids, received.poses_m, strict=True):
         for person_id, pose in zip(people, given, strict=True):
             poses[t, ids[t] == person_id] = pose
+    if not np.isfinite(poses).any():
+        raise RuntimeError("nobody was lifted, so there is nothing to measure and to film")
     return poses
 
 

@@ -1,14 +1,11 @@
 """Lifter and player as users start them: processes of their own, which end when asked to."""
 
-import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,41 +204,6 @@ def test_player_faults_are_one_line(refusals, fault, message):
     assert status == "1"
     assert message in output
     assert "Traceback" not in output
-
-
-def test_the_demo_ends_its_processes_when_interrupted(bundle, recording_file, tmp_path):
-    command = [sys.executable, "-m", "pstmo_ros.demo", "--model", str(bundle.path), "--engine", "torch"]
-    demo = subprocess.Popen(
-        [*command, "--out", tmp_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a script's background job starts
-        start_new_session=True,
-    )
-    try:
-        started = ""
-        while "1/600" not in started and demo.poll() is None:  # its bar: lifter and player are at work
-            started += demo.stderr.read(1)
-        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
-        nodes = [pid for pid in children if b"pstmo_ros.ros" in Path("/proc", pid, "cmdline").read_bytes()]
-        assert len(nodes) == 2
-        demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=30)
-        assert not [pid for pid in nodes if Path("/proc", pid).exists()]
-        assert demo.returncode == 130
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(demo.pid, signal.SIGKILL)  # what it started, too, should it not have ended that
-
-
-def test_the_demo_does_not_guess_whose_pose_is_whose(camera, tmp_path):
-    save_recording(tmp_path / "a.npz", record([walker(0.2)], camera, ids=False))
-    command = [sys.executable, "-m", "pstmo_ros.demo", "--recording", str(tmp_path / "a.npz")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("demo: recording")
-    assert "has no person_ids" in done.stderr
 
 
 def test_the_player_steps_through_detectors_json(graph, tmp_path):
