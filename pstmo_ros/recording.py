@@ -70,8 +70,11 @@ class Recording:
 
     @property
     def period_ns(self) -> int:
-        """From its start to where it may start again: where one more frame would be, of a lone one after a second."""
-        intervals = np.diff(self.stamps_ns)
+        """From its start to where it may start again: where one more image would be, of a lone one after a second.
+
+        Some detectors send a message, and so a frame, for each person in an image.
+        """
+        intervals = np.diff(np.unique(self.stamps_ns))
         return int(self.stamps_ns[-1] - self.stamps_ns[0]) + int(np.median(intervals) if len(intervals) else 1e9)
 
     def repeated(self, times: int) -> Recording:

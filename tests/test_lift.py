@@ -230,6 +230,12 @@ def test_a_recording_played_again_has_new_people_and_later_stamps(recording):
     assert (recording.repeated(2).person_ids[:, 1] == -1).all(), "who has no id has none the second time"
 
 
+@pytest.mark.parametrize(("images", "period_ns"), [(50, 10**9), (1, 10**9)])
+def test_frames_of_one_stamp_are_one_image_to_a_recording_that_starts_again(recording, images, period_ns):
+    stamps = np.repeat(recording.stamps_ns[:images], 3)
+    assert dataclasses.replace(recording, stamps_ns=stamps).period_ns == period_ns
+
+
 def test_where_down_is_can_be_said(aware, recording, tmp_path):
     save_recording(tmp_path / "in.npz", recording)
     command = [sys.executable, "-m", "pstmo_ros.lift", tmp_path / "in.npz", tmp_path / "out.npz"]
