@@ -105,6 +105,7 @@ class Player(Node):
         qos = QoSProfile(depth=50)
         self._keypoints = self.create_publisher(PointCloud2, "keypoints", qos)
         self._camera_info = self.create_publisher(CameraInfo, "camera_info", qos)
+        self._next_round_ns = 0
         self._tf: Any = None
         if self.recording.odom_from_camera is not None:
             try:
@@ -133,7 +134,9 @@ class Player(Node):
         recorded = self.recording.stamps_ns
         after_s = (recorded - recorded[0]) / 1e9 / self.config.rate
         start = time.monotonic()
-        start_ns = self.get_clock().now().nanoseconds
+        # Stamps go on where those of the last round ended: stepped through in less time than recorded, that is ahead.
+        start_ns = max(self.get_clock().now().nanoseconds, self._next_round_ns)
+        self._next_round_ns = start_ns + round(self.recording.period_ns / self.config.rate)
         for t, at in enumerate(after_s):
             if self.config.step and not sys.stdin.readline():
                 return False

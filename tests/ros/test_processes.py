@@ -238,6 +238,20 @@ def test_a_round_begins_an_image_after_the_one_before(graph, camera, tmp_path, f
     assert np.diff(stamps(got)).min() > 0.9e9 * interval_s
 
 
+def test_stepped_through_faster_than_recorded_no_round_goes_back_in_time(graph, camera, tmp_path):
+    """Of what goes back a little, a lifter would take each frame for a late one of the round before."""
+    save_recording(tmp_path / "walk.npz", record([walker(0.4)], camera))
+    settings = {"file": tmp_path / "walk.npz", "step": "true", "loop": "true", "publish_camera_info": "false"}
+    got = []
+    graph.node.create_subscription(PointCloud2, "/keypoints", got.append, 200)
+    player = run_module("pstmo_ros.ros.player", stdin=subprocess.PIPE, **settings)
+    player.stdin.write("\n" * 40)
+    player.stdin.close()
+    graph.until(lambda: len(got) == 40)
+    assert player.wait(20) == 0
+    assert np.diff(stamps(got)).min() == 20_000_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
