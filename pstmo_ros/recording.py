@@ -192,7 +192,7 @@ def load_recording(path: str | Path) -> Recording:
         )
     if data["image_size"].shape != (2,):
         raise ValueError(f"recording field 'image_size' has shape {data['image_size'].shape}; give (width, height)")
-    if not (data["image_size"] > 0).all():
+    if not ((data["image_size"] >= 1) & np.isfinite(data["image_size"])).all():
         raise ValueError(f"recording field 'image_size' is {data['image_size']}; give (width, height) in pixels")
     size = (int(data["image_size"][0]), int(data["image_size"][1]))
     ids = data.get("person_ids")

@@ -121,6 +121,8 @@ def test_command_line(bundle, recording, tmp_path):
         (lambda d: d.update(stamps_ns=d["stamps_ns"][:0], keypoints=d["keypoints"][:0]), "bad.npz' has no frames"),
         (lambda d: d.update(image_size=np.array(640)), "image_size"),
         (lambda d: d.update(image_size=np.array([640, np.nan])), "image_size' is .640. +nan.; give"),
+        (lambda d: d.update(image_size=np.array([640, np.inf])), "image_size' is .640. +inf.; give"),
+        (lambda d: d.update(image_size=np.array([0.64, 0.48])), r"image_size' is .0\.64 0\.48.; give"),
         (lambda d: d.update(distortion=np.array("none")), "distortion' holds <U4; give numbers"),
         (lambda d: d.update(down=np.array(["x", "y", "z"])), "down' holds <U1; give numbers"),
         (lambda d: d.update(person_ids=d["person_ids"][:, 0]), "person_ids"),
