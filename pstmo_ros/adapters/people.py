@@ -12,7 +12,9 @@ from pstmo_ros.adapters import KeypointsError
 from pstmo_ros.core.types import Floats, Frame2D
 
 _CORNER_PX = 1.5  # of the image; nobody is that small
-_OUTSIDE = 5.0  # widths or heights of the image; no detector guesses most of somebody that far outside
+# Widths and heights of the image: no detector guesses most of somebody that far outside. Below is where the legs are
+# of somebody whose face fills the image.
+_OUTSIDE = (1.5, 5.0)
 _FEWEST = 3  # joints by which somebody is followed: what fewer show is of no account
 _ID_BITS = (1 << 30) - 1  # leaves room above for ids given here, within an int32
 
@@ -46,8 +48,8 @@ def check_pixels(points_px: Floats, size_px: tuple[int, int]) -> None:
     if (np.median(abs(points_px), 0) > np.multiply(size_px, _OUTSIDE)).any():
         x, y = np.median(points_px, 0)
         raise KeypointsError(
-            f"keypoints lie around ({x:.0f}, {y:.0f}) in an image of {size_px[0]} x {size_px[1]} pixels; send pixels, "
-            "and shares of the image only where those are asked for"
+            f"keypoints lie around ({x:.0f}, {y:.0f}) in an image of {size_px[0]} x {size_px[1]} pixels: camera_info "
+            "must be that of the image which the detector sees, and shares of it be sent only where those are asked for"
         )
 
 

@@ -1,5 +1,6 @@
 """Every detector's messages, as real generated classes: the same motion in gives the same skeletons out."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from std_msgs.msg import Header
 from pstmo_ros.adapters import KeypointsError
 from pstmo_ros.adapters.detectors import DETECTORS, HriBodies, from_hri
 from pstmo_ros.adapters.forms import Form, load_form, read
-from pstmo_ros.adapters.people import person_id, seen_people
+from pstmo_ros.adapters.people import check_pixels, person_id, seen_people
 from pstmo_ros.core import layouts, skeleton
 from pstmo_ros.core.pipeline import PoseLifter
 from pstmo_ros.engines import load_engine
@@ -141,6 +142,16 @@ def test_ids_that_are_no_int32_become_one_or_none(given):
     else:
         assert ids == seen_people(1, (10, 10), "coco_17", points, scores, [given, 5]).person_ids
         assert 0 <= ids[0] < 2**30
+
+
+@pytest.mark.parametrize(
+    ("middle", "fits"), [((320, 240), True), ((900, 240), True), ((320, 1400), True), ((1000, 240), False)]
+)
+def test_keypoints_of_a_larger_image_than_camera_infos_are_named(middle, fits):
+    """Somebody who leaves the image may be guessed beside it; whose face fills it, mostly below it."""
+    points = np.random.default_rng(0).normal(middle, 20, (33, 2))
+    with contextlib.nullcontext() if fits else pytest.raises(KeypointsError, match=r"\(99\d, .* image of 640 x 480"):
+        check_pixels(points, (640, 480))
 
 
 class Body:

@@ -141,7 +141,7 @@ def test_what_the_executor_calls_after_its_end_does_nothing(graph, bundle, camer
     ("in_place_of", "message"),
     [
         (lambda px, size: px / size, "keypoints are shares of the image; give pixels"),
-        (lambda px, size: px * size, r"keypoints lie around \(\d+, \d+\) in an image of 1280 x 720 pixels; send"),
+        (lambda px, size: px * size, r"keypoints lie around \(\d+, \d+\) in an image of 1280 x 720 pixels: cam"),
     ],
 )
 def test_keypoints_that_are_no_pixels_are_refused(graph, bundle, camera, capfd, in_place_of, message):
