@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--engine", default="auto")
     args = parser.parse_args()
     own_graph()
-    with lifter({"model": args.model, "engine": args.engine}) as process:
+    with lifter({"model": args.model, "engine": args.engine, "tracks.max_people": args.people}) as process:
         traffic = send(crowd(args.people), process.pid, args.rate, args.minutes * 60)
     return report(args, traffic)
 

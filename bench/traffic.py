@@ -118,7 +118,7 @@ def send(recording: Recording, pid: int, rate_hz: float, seconds: float) -> Traf
             rclpy.spin_once(node, timeout_sec=left)
         cpu_s = cpu_s or processor_s(pid)
         header = Header(stamp=messages.stamp(time.time_ns()), frame_id="camera")
-        if n % round(rate_hz) == 0:
+        if n % max(round(rate_hz), 1) == 0:
             camera_info.publish(messages.camera_info(header, camera))
             memory.append((due - start, resident_mb(pid)))
         ids = None if recording.person_ids is None else recording.person_ids[t]

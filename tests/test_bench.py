@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bench import __main__ as bench
+from bench import soak, traffic
 
 
 def test_bench_writes_its_report(tmp_path):
@@ -25,6 +26,26 @@ def test_bench_writes_its_report(tmp_path):
         stages = [v for k, v in row.items() if k not in ("model", "people", "step_ms")]
         assert row["step_ms"] == pytest.approx(sum(stages))
     assert "| frames | people |" in (tmp_path / "b.md").read_text()
+
+
+def test_a_soak_lifts_everybody_that_it_is_asked_for_at_any_rate(monkeypatch):
+    """The node follows ten people unless told otherwise, and a second may be shorter than from message to message."""
+    asked, seen = [], []
+
+    def lifter(parameters):
+        asked.append(parameters)
+        return traffic.running("bench.relay")
+
+    def report(args, found):
+        seen.append(found)
+        return 0
+
+    monkeypatch.setattr(soak, "lifter", lifter)
+    monkeypatch.setattr(soak, "report", report)
+    monkeypatch.setattr("sys.argv", ["soak", "--people", "12", "--rate", "0.4", "--minutes", "0.01"])
+    assert soak.main() == 0
+    assert asked[0]["tracks.max_people"] == 12
+    assert seen[0].sent == 1
 
 
 def test_a_point_in_the_reports_name_stays(tmp_path, monkeypatch):
