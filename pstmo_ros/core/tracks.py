@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -153,6 +153,8 @@ class Tracks:
                 track.turn(move)
             for due in self._pending:
                 due.joints_px[:] = move(due.joints_px)
+            # Whoever waits since before it was known how the camera stands is in the view as if it had stood so then.
+            self._pending = deque(replace(due, stand=due.stand or stand) for due in self._pending)
         return joints_px, stand
 
     def _due(self, until_ns: int | None) -> list[Due]:

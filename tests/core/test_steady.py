@@ -162,6 +162,16 @@ def test_odometry_that_becomes_known_moves_nobody_whose_pose_is_still_to_come(bu
     assert np.nanmax(np.abs([p.velocity_m_s for p in lifted])) < 0.05
 
 
+def test_who_waits_since_before_odometry_was_known_stays_while_the_camera_turns_away(bundle, camera):
+    people, turning = [standing(3.0)], drive(2.0, 40.0)
+    recording = filmed(people, camera, np.concatenate([np.tile(turning[:1], (50, 1, 1)), turning]))
+    lifter, lifted = knowing(bundle.at(0.5), LifterConfig(0.5), people), []
+    for t, frame in enumerate(recording.frames()):
+        lifted += lifter.step(frame if t >= 50 else dataclasses.replace(frame, stand=None), camera)
+    for t, pose in enumerate(lifted):
+        np.testing.assert_allclose(pose.position_m, recording.truth_m[t, 0], atol=2e-3)
+
+
 @pytest.mark.parametrize(("look_ahead_s", "stands"), [(0.0, False), (0.2, False), (0.2, True)])
 def test_nobody_notices_that_a_camera_zooms_or_changes_its_resolution(bundle, camera, look_ahead_s, stands):
     recording = filmed([standing(2.0, 5.0, y) for y in (-0.8, 0.8)], camera, drive(2.0), RATE_HZ, False)
