@@ -43,6 +43,7 @@ class Sides:
     """Which of one person's halves, arms and legs, come crossed from the detector."""
 
     def __init__(self) -> None:
+        self.since_ns = 0  # stamp of the first frame after the last gap
         self._crossed = _NEITHER
         self._stamp_ns: int | None = None
         self._before: deque[tuple[int, Floats]] = deque(maxlen=2)  # the newest frames that were not in doubt
@@ -52,7 +53,7 @@ class Sides:
     def settle(self, stamp_ns: int, joints_px: Floats, size_px: float) -> tuple[Halves, Halves]:
         """A frame's joints (17, 2), NaN where unseen, of a body of that size -> which halves are to be exchanged.
 
-        First in this frame; then in all before, where the detector turns out to have been right since.
+        First in this frame; then in all before, as far back as ``since_ns``, where the detector turns out to be right.
         """
         if self._stamp_ns is not None and stamp_ns <= self._stamp_ns:
             return self._crossed, _NEITHER  # a late frame is like those that came before it
@@ -64,6 +65,8 @@ class Sides:
             self._crossed, self._crossings = _NEITHER, [0, 0]
         elif self._before and (any(self._crossed) or self._moved_far(joints_px, size_px)):
             doubtful = self._compare(stamp_ns, joints_px, size_px)
+        if not self._before:
+            self.since_ns = stamp_ns
         if not doubtful:
             self._before.append((stamp_ns, joints_px[ORDERS[self._crossed]]))
         before = self._vote(stamp_ns)

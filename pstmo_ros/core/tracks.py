@@ -235,10 +235,10 @@ class Tracks:
         """The order (17,) that puts a person's joints (17, 2) on their sides; so are earlier ones, if need be."""
         now, before = track.sides.settle(stamp_ns, joints, size_px)
         if any(before):
-            back = ORDERS[before]
-            track.history.reorder(back)
+            back, since_ns = ORDERS[before], track.sides.since_ns
+            track.history.reorder(back, since_ns)
             for due in self._pending:
-                if due.track is track:
+                if due.track is track and due.stamp_ns >= since_ns:
                     due.joints_px[:], due.scores[:] = due.joints_px[back], due.scores[back]
         if any(now) and Oddity.CROSSED not in self.oddities:
             self.oddities.append(Oddity.CROSSED)

@@ -87,9 +87,10 @@ class History:
         oldest = self._stamps[max(self._end - 2, self._first)] - self._keep_ns
         self._first += int(np.searchsorted(self.stamps_ns, oldest))
 
-    def reorder(self, joints: Indices) -> None:
-        """Let every frame held have its joints in the order ``joints`` (17,)."""
-        self.joints[:] = self.joints[:, joints]
+    def reorder(self, joints: Indices, since_ns: int) -> None:
+        """Let every frame held since then have its joints in the order ``joints`` (17,)."""
+        since = self.joints[np.searchsorted(self.stamps_ns, since_ns) :]
+        since[:] = since[:, joints]
 
     def turn(self, move: Move) -> None:
         """Go on in another image: every frame held is of that one then."""

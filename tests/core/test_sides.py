@@ -140,3 +140,14 @@ def test_scores_that_wait_are_put_back_with_their_joints(camera):
     for d, f in zip(due, frames, strict=True):
         np.testing.assert_array_equal(d.joints_px, f.keypoints_px[0])
         np.testing.assert_array_equal(d.scores, f.scores[0])
+
+
+def test_what_came_before_a_gap_stays_when_the_detector_turns_out_to_be_right(camera):
+    """It comes back with the wrong side for a while: that says nothing about how it was before."""
+    frames = _frames(camera)
+    shown = [k for k in range(100) if not 60 <= k < 80]
+    due, _ = _run([_reordered(frames[k], ALL) if 80 <= k < 87 else frames[k] for k in shown], look_ahead_s=1.0)
+    held = due[-1].track.history.joints
+    np.testing.assert_array_equal(held, np.stack([frames[k].keypoints_px[0] for k in shown])[-len(held) :])
+    for d, k in zip(due, shown, strict=True):
+        np.testing.assert_array_equal(d.joints_px, frames[k].keypoints_px[0])
