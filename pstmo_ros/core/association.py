@@ -177,6 +177,7 @@ def similarity(apart: Floats) -> Floats:
 
 def extent(joints_px: Floats) -> Floats:
     """A person's size in the image, the longer side of the box around the joints seen: (…, 17, 2) -> (…,) px, >= 1."""
+    joints_px = joints_px.astype(np.float64)  # in float32, the span of what is far off on both sides overflows
     seen = np.isfinite(joints_px)
     spans = np.where(seen, joints_px, -np.inf).max(-2) - np.where(seen, joints_px, np.inf).min(-2)
     return np.maximum(spans.max(-1), 1.0)

@@ -117,6 +117,13 @@ def test_motion_goes_on_as_before_while_nobody_looks():
     np.testing.assert_allclose(motion.predict(59 * period_ns), joints + 59 * np.array([3.0, -1.0]), atol=0.5)
 
 
+@pytest.mark.parametrize("ids", [True, False])
+def test_joints_at_both_ends_of_all_numbers_do_not_stop_anybody(camera, ids):
+    frames, tracks = list(record([walker(1.0)], camera, ids=ids).frames()), _tracks()
+    frames[0].keypoints_px[0, :2, 0] = np.finfo(np.float32).max, np.finfo(np.float32).min
+    assert all(len(tracks.observe(frame)) == 1 for frame in frames)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_whoever_shows_an_arm_alone_keeps_the_id_while_it_swings(camera, side):
     t = np.arange(60) / 15
