@@ -149,7 +149,7 @@ class Tracks:
         """Joints as a camera that does not turn would see them; so is everything held, if need be."""
         joints_px, stand, move = self.steadier.take(joints_px, stand, camera)
         if move is not None:
-            for track in self._tracks.values():
+            for track in {due.track for due in self._pending}.union(self._tracks.values()):  # who has left waits, too
                 track.turn(move)
             for due in self._pending:
                 due.joints_px[:] = move(due.joints_px)

@@ -11,6 +11,7 @@ from pstmo_ros.core.bundle import load
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
+from pstmo_ros.core.tracks import TrackConfig
 from pstmo_ros.core.types import Stand
 from pstmo_ros.engines import load_engine, model_path
 from tests.conftest import RATE_HZ, record, walker
@@ -170,6 +171,21 @@ def test_who_waits_since_before_odometry_was_known_stays_while_the_camera_turns_
         lifted += lifter.step(frame if t >= 50 else dataclasses.replace(frame, stand=None), camera)
     for t, pose in enumerate(lifted):
         np.testing.assert_allclose(pose.position_m, recording.truth_m[t, 0], atol=2e-3)
+
+
+@pytest.mark.parametrize("max_coast_s", [1.5, 10.0])
+def test_windows_that_wait_through_a_pause_are_of_the_view_that_the_camera_has_turned_to(bundle, camera, max_coast_s):
+    """Of those who have left since, as well."""
+    recording = filmed([standing(5.0)], camera, drive(5.0, 15.0))
+    config = LifterConfig(0.5, TrackConfig(max_coast_s=max_coast_s))
+    lifter = PoseLifter(bundle.at(0.5), load_engine(bundle.at(0.5), "torch"), config)
+    frames = list(recording.frames())
+    for frame in frames[:100]:
+        lifter.observe(frame, camera)
+    windows = lifter.observe(frames[-1], camera)
+    assert len(windows.due) == 25
+    for due, window in zip(windows.due, windows.joints_px, strict=True):
+        np.testing.assert_allclose(window[lifter.spec.target], due.joints_px, atol=0.01)
 
 
 @pytest.mark.parametrize(("look_ahead_s", "stands"), [(0.0, False), (0.2, False), (0.2, True)])
