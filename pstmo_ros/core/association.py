@@ -78,16 +78,18 @@ class Motion:
         state = _predicted([self], stamp_ns)[0]
         return state[0, :2] + np.exp(state[0, 2]) * np.stack([self.shape.real, self.shape.imag], -1)
 
-    def turn(self, move: Move) -> None:
-        """Go on in another image."""
+    def turn(self, move: Move) -> bool:
+        """Go on in another image; False for somebody whom it cannot show: where they were, there may be others."""
         joints, place = move(self.predict(self.stamp_ns)), move(self.state[0, :2])
         shape = as_complex(joints - place) / np.exp(self.state[0, 2])
         seen = ~np.isnan(shape)
-        if seen.any():
-            larger = np.divide(*(max(abs(s[seen]).sum(), 1e-6) for s in (shape, self.shape)))
-            self.state[0] = *place, self.state[0, 2] + np.log(larger)
-            self.state[1, :2] *= larger
-            self.shape = shape / larger
+        if not seen.any():
+            return False
+        larger = np.divide(*(max(abs(s[seen]).sum(), 1e-6) for s in (shape, self.shape)))
+        self.state[0] = *place, self.state[0, 2] + np.log(larger)
+        self.state[1, :2] *= larger
+        self.shape = shape / larger
+        return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

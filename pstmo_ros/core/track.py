@@ -25,11 +25,11 @@ class Track:
     sides: Sides = field(default_factory=Sides)
     still: bool = False  # whether what is filtered is in a frame that does not move
 
-    def turn(self, move: Move) -> None:
-        """Go on in another image than the one so far."""
+    def turn(self, move: Move) -> bool:
+        """Go on in another image than the one so far; False for somebody whom it cannot show."""
         self.history.turn(move)
-        self.motion.turn(move)
         self.sides.turn(move)
+        return self.motion.turn(move)
 
     def filter_in(self, still: bool, smoothing: SmoothingConfig) -> None:
         """Filter what is put out in that frame; what was put out in the other one is forgotten."""

@@ -149,8 +149,9 @@ class Tracks:
         """Joints as a camera that does not turn would see them; so is everything held, if need be."""
         joints_px, stand, move = self.steadier.take(joints_px, stand, camera)
         if move is not None:
-            for track in {due.track for due in self._pending}.union(self._tracks.values()):  # who has left waits, too
-                track.turn(move)
+            turned = {due.track for due in self._pending}.union(self._tracks.values())  # who has left waits, too
+            behind = {track for track in turned if not track.turn(move)}
+            self._tracks = {i: t for i, t in self._tracks.items() if t not in behind}
             for due in self._pending:
                 due.joints_px[:] = move(due.joints_px)
             # Whoever waits since before it was known how the camera stands is in the view as if it had stood so then.

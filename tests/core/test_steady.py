@@ -11,8 +11,9 @@ from pstmo_ros.core.bundle import load
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
-from pstmo_ros.core.tracks import TrackConfig
+from pstmo_ros.core.tracks import TrackConfig, Tracks
 from pstmo_ros.core.types import Stand
+from pstmo_ros.core.window import WindowSpec
 from pstmo_ros.engines import load_engine, model_path
 from tests.conftest import RATE_HZ, record, walker
 
@@ -115,6 +116,21 @@ def test_people_keep_their_ids_while_a_slow_detectors_camera_turns_fast(bundle, 
 
     assert ids(recording) == [[0, 1, 2]] * 4
     assert ids(dataclasses.replace(recording, odom_from_camera=None)) != [[0, 1, 2]] * 4
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_who_stands_where_the_camera_has_turned_to_is_not_who_is_behind_it_now(camera, ids):
+    """Though both were in the middle of the image, and a detector that sees nobody may say nothing meanwhile."""
+    people, turn = [standing(2.0), standing(2.0) * (-1, -1, 1)], drive(2.0)
+    turn[50:, :2] *= -1
+    frames = list(filmed(people, camera, turn, RATE_HZ, ids).frames())
+    tracks = Tracks(WindowSpec(27, 3, 50.0, 13), 0.0, TrackConfig(), SmoothingConfig())
+    for t in range(40):
+        (before,) = tracks.observe(frames[t], camera)
+    (now,) = tracks.observe(frames[60], camera)
+    assert now.person_id != before.person_id
+    assert now.track is not before.track
+    assert tracks.person_ids == (now.person_id,)
 
 
 def test_odometry_that_comes_late_or_stops_moves_nobody(bundle, camera):
