@@ -76,6 +76,13 @@ def test_the_cameras_down_is_the_windows_last_point(aware, camera):
     assert np.isnan(given[2][:, :, -1]).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_camera_that_hangs_exactly_upside_down_knows_no_direction():
+    for down in ((0.0, -1.0, 0.0), (1e-9, -1.0, 0.0)):
+        point = gravity.with_down(np.zeros((1, 27, 17, 2), np.float32), down)[0, 0, -1]
+        assert (gravity.to_vector(torch.from_numpy(point)) == 0).all()
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"down is \(0, 0, 0\); give a direction"):
         Camera(100, 100, 100.0, 100.0, 50.0, 50.0, down=(0, 0, 0))
