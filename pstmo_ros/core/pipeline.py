@@ -106,7 +106,9 @@ class PoseLifter:
         grids = {stamp_ns: self.spec.grid_ns(stamp_ns) for stamp_ns in {d.stamp_ns for d in due}}
         windows = [d.track.history.window(grids[d.stamp_ns]) for d in due]
         joints_px = np.stack(windows) if due else np.empty((0, self.spec.frames, skeleton.J, 2))
-        return Windows(due, self.tracks.answered, joints_px, size_px, self.tracks.steadier.view)
+        if view := self.tracks.steadier.view:  # as large as the camera's image was when it began
+            size_px = (view.camera.width, view.camera.height)
+        return Windows(due, self.tracks.answered, joints_px, size_px, view)
 
     def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:
         if camera is None:

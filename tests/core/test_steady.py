@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.bundle import load
 from pstmo_ros.core.camera import Camera
+from pstmo_ros.core.normalize import NORMALIZATIONS
 from pstmo_ros.core.pipeline import LifterConfig, PoseLifter
 from pstmo_ros.core.smoothing import SmoothingConfig
 from pstmo_ros.core.tracks import TrackConfig, Tracks
@@ -221,6 +222,27 @@ def test_nobody_notices_that_a_camera_zooms_or_changes_its_resolution(bundle, ca
     for one, same in zip(*lifted, strict=True):
         assert (one.person_id, one.stamp_ns) == (same.person_id, same.stamp_ns)
         np.testing.assert_allclose(one.position_m, same.position_m, atol=1e-3)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_a_view_keeps_its_size_when_the_camera_changes_its_resolution(bundle, camera, normalization):
+    recording = filmed([standing(1.0)], camera, drive(1.0))
+    model = dataclasses.replace(bundle, metadata=bundle.metadata | {"normalization": normalization})
+    halved = dataclasses.replace(camera, width=640, height=360, fx=450.0, fy=455.0, cx=320.0, cy=177.5)
+    shown = []
+
+    def engine(points):
+        shown.append(points)
+        return np.zeros((len(points), 17, 3), np.float32)
+
+    for other in (camera, halved):
+        lifter = PoseLifter(model, engine)
+        for t, frame in enumerate(recording.frames()):
+            now = camera if t < 20 else other
+            seen_px = now.project(recording.truth_m[t]).astype(np.float32)
+            lifter.step(dataclasses.replace(frame, keypoints_px=seen_px, size_px=(now.width, now.height)), now)
+    for one, same in zip(shown[:50], shown[50:], strict=True):
+        np.testing.assert_allclose(one, same, atol=1e-4)
 
 
 def test_a_camera_whose_intrinsics_are_lost_says_nobodys_place(bundle, camera):
