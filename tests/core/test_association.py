@@ -118,6 +118,15 @@ def test_motion_goes_on_as_before_while_nobody_looks():
 
 
 @pytest.mark.parametrize("ids", [True, False])
+def test_after_a_while_two_joints_are_known_again_by_their_id_alone(camera, ids):
+    frames, tracks = list(record([walker(2.0)], camera, ids=ids).frames()), _tracks()
+    for frame in frames[:50]:
+        tracks.observe(frame)
+    frames[80].scores[0, 2:] = 0
+    assert len(tracks.observe(frames[80])) == ids
+
+
+@pytest.mark.parametrize("ids", [True, False])
 def test_joints_at_both_ends_of_all_numbers_do_not_stop_anybody(camera, ids):
     frames, tracks = list(record([walker(1.0)], camera, ids=ids).frames()), _tracks()
     frames[0].keypoints_px[0, :2, 0] = np.finfo(np.float32).max, np.finfo(np.float32).min
