@@ -43,9 +43,10 @@ def check_pixels(points_px: Floats, size_px: tuple[int, int]) -> None:
     """KeypointsError where what was seen, (K, 2), cannot be pixels of an image of that size."""
     if len(points_px) < _FEWEST:
         return
-    if 0 < abs(points_px).max() < _CORNER_PX:
+    far = abs(points_px)
+    if 0 < far.max() < _CORNER_PX:
         raise KeypointsError("keypoints are shares of the image; give pixels: times its width and height")
-    if (np.median(abs(points_px), 0) > np.multiply(size_px, _OUTSIDE)).any():
+    if any(2 * np.count_nonzero(far[:, i] > _OUTSIDE[i] * size_px[i]) > len(far) for i in (0, 1)):
         x, y = np.median(points_px, 0)
         raise KeypointsError(
             f"keypoints lie around ({x:.0f}, {y:.0f}) in an image of {size_px[0]} x {size_px[1]} pixels: camera_info "
