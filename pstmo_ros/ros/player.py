@@ -6,11 +6,15 @@ ros2 run pstmo_ros player --ros-args -p file:=RECORDING [-p rate:=1.0] [-p loop:
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import rclpy
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
@@ -31,6 +35,7 @@ STAMPS = ("now", "recorded")
 # A best-effort subscriber acknowledges nothing: it sees this node a little later than this node sees it, and what it
 # has not taken yet is gone with this node.
 SETTLE_S = 0.3
+LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,9 @@ class Player(Node):
             topics = ", ".join(p.topic_name for p in publishers)
             self.get_logger().info(f"waiting for somebody who listens to {topics}")
         while self.config.wait_for_subscriber and not all(p.get_subscription_count() for p in publishers):
-            rclpy.spin_once(self, timeout_sec=0.05)
+            time.sleep(LOOK_EVERY_S)
+        while self.get_clock().now().nanoseconds == 0:  # with use_sim_time, until /clock has come
+            time.sleep(LOOK_EVERY_S)
         time.sleep(SETTLE_S)
         self.get_logger().info(f"playing {self.config.file}: {len(self.recording.stamps_ns)} frames")
         while self._play_once() and self.config.loop:
@@ -164,12 +171,33 @@ class Player(Node):
         self._keypoints.publish(messages.keypoints(header, self.recording.keypoints[t], ids))
 
 
+@contextmanager
+def answering(node: Node) -> Iterator[None]:
+    """Meanwhile a thread answers who asks for parameters, and takes the time from /clock."""
+    executor, done = SingleThreadedExecutor(), threading.Event()
+    executor.add_node(node)
+
+    def serve() -> None:
+        while not done.is_set():
+            executor.spin_once(timeout_sec=LOOK_EVERY_S)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        executor.shutdown()
+
+
 def main(args: list[str] | None = None) -> int:
     node = None
     try:
         init(args)
         node = Player()
-        node.play()
+        with answering(node):
+            node.play()
     except KeyboardInterrupt:
         pass
     except (ValueError, OSError) as e:

@@ -228,3 +228,12 @@ def run_module(module, *arguments, stdin=None, **parameters):
     settings = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
     command = [sys.executable, "-m", module, *arguments, "--ros-args", *settings]
     return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end(process, how):
+    """As Ctrl-C under `ros2 launch` does it: the terminal asks, and launch asks again."""
+    process.send_signal(how)
+    time.sleep(0.02)
+    process.send_signal(how)
+    output, _ = process.communicate(timeout=20)
+    return output
