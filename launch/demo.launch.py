@@ -13,9 +13,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-TYPES = {  # image_size and layout are the lifter's, and say the same of the file
+TYPES = {  # image_size, layout and odom_frame are the lifter's, and say the same of the file
     **{"file": str, "rate": float, "loop": bool, "source_rate_hz": float, "calibration": str},
-    **{"image_size": list[int], "layout": str},
+    **{"image_size": list[int], "layout": str, "odom_frame": str},
 }
 LIFTER = Path(get_package_share_directory("pstmo_ros")) / "launch" / "lifter.launch.py"
 ARGUMENTS = (

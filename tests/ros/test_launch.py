@@ -126,6 +126,14 @@ def test_the_demo_plays_what_a_detector_wrote(graph, prefix, bundle, tmp_path):
         graph.until(lambda: got)
 
 
+def test_the_demos_player_knows_which_frame_does_not_move(graph, prefix, bundle):
+    """The lifter alone would look for transforms that nobody sends."""
+    with launched("demo.launch.py", f"model:={bundle.path}", "odom_frame:=world"):
+        request = GetParameters.Request(names=["odom_frame"])
+        values = graph.call(GetParameters, "/player/get_parameters", request, 6).values
+    assert [v.string_value for v in values] == ["world"]
+
+
 @pytest.mark.parametrize("name", ["lifter", "demo"])
 def test_every_argument_says_what_it_is_for(prefix, name):
     source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(ROOT / f"launch/{name}.launch.py"))
