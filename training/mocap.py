@@ -24,6 +24,7 @@ _NEEDED = (
     *("positions", "clip_start", "clip_len", "clip_name", "subject", "split", "quality", "action"),
     *("joint_names", "fps"),
 )
+_TRUNK_M = (0.1, 1.5)  # nobody's trunk is shorter or longer: another unit is
 _SHORT = [name.replace("right_", "r").replace("left_", "l") for name in skeleton.JOINTS]  # as the open set names them
 
 
@@ -75,6 +76,9 @@ def load_mocap(path: str | Path, split: str, min_quality: int = 0) -> Mocap:
     positions = data["positions"][rows].astype(np.float32) / 1000
     if not np.isfinite(positions).all():
         raise ValueError(f"{where}: positions holds NaN or infinity in split {split!r}")
+    trunk_m = np.median(np.linalg.norm(positions[:, skeleton.index("thorax")] - positions[:, skeleton.ROOT], axis=-1))
+    if not _TRUNK_M[0] < trunk_m < _TRUNK_M[1]:
+        raise ValueError(f"{where}: from pelvis to thorax it is {1000 * trunk_m:.4g} mm; give positions in mm")
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
     names, subjects, actions = (tuple(map(str, data[k][keep])) for k in ("clip_name", "subject", "action"))
     return Mocap(

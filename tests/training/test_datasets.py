@@ -234,12 +234,15 @@ def test_an_open_mocap_file_that_is_cut_off_or_inconsistent_is_refused(tmp_path)
         positions=np.zeros((5, 17, 3), np.int16), clip_start=[0], clip_len=[5], clip_name=["a"], subject=["s"],
         split=["test"], quality=[3], action=["walk"], joint_names=skeleton.JOINTS, fps=50,
     )  # fmt: skip
+    in_metres = np.zeros((5, 17, 3), np.float32)
+    in_metres[:, skeleton.index("thorax"), 2] = 0.5
     changes = {
         r"positions has shape \(5, 16, 3\); give \(frames, 17, 3\)": {"positions": np.zeros((5, 16, 3), np.int16)},
         "holds NaN or infinity": {"positions": np.full((5, 17, 3), np.nan)},
         r"joint_names is \['right_wrist',.*put positions into this order, under these names: pelvis, rhip": {
             "joint_names": skeleton.JOINTS[::-1]
         },
+        r"from pelvis to thorax it is 0\.5 mm; give positions in mm": {"positions": in_metres},
         "fps is 0; give one number above 0": {"fps": 0},
         r"fps is \[50, 50\]; give one number": {"fps": [50, 50]},
         "a clip ends after the 5 frames": {"clip_len": [6]},
