@@ -122,7 +122,7 @@ class Row:
     network: Callable[[int], nn.Module] | None = None
 
 
-# The optimizer of all three publications; each rate is the best of three on the validation split (docs/training.md).
+# The optimizer of all three publications, each with the rate that was best on the validation split (docs/training.md).
 _ADAM = "optimizer=adam"
 _PUBLISHED = ("model.dial=false", "model.mofa=true", "model.uncertainty=false", "batches.held=false")
 _HELD = (*_PUBLISHED[:-1], "batches.held=true")
