@@ -94,6 +94,12 @@ def test_a_bag_keeps_how_a_camera_moved(tmp_path, recording, lifted):
         read(tmp_path / "bag", Source(layout="h36m_17", odom_frame="map"))
 
 
+def test_a_bag_without_transforms_says_so(tmp_path, recording, lifted):
+    writer("bag")(tmp_path / "bag", recording, lifted)
+    with pytest.raises(ValueError, match="no transforms from 'left_eye' to 'odom'; frames: none"):
+        read(tmp_path / "bag", Source(layout="h36m_17", odom_frame="odom"))
+
+
 def test_transforms_of_a_bag_are_joined_as_tf2_joins_them(tmp_path, recording, lifted):
     """odom and the camera below map and base_link; a link that ends early, and one whose last word counts."""
     writer("bag")(tmp_path / "bag", recording, lifted)

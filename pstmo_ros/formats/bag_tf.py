@@ -25,7 +25,8 @@ class Links:
         self._parent: dict[str, str] = {}
         self._static: set[str] = set()
         self._poses: dict[str, dict[int, tuple[list[float], list[float]]]] = defaultdict(dict)
-        for connection, _, data in bag.messages([c for c in bag.connections if c.msgtype == TF_MESSAGE]):
+        connections = [c for c in bag.connections if c.msgtype == TF_MESSAGE]
+        for connection, _, data in bag.messages(connections) if connections else ():  # of none, it would give them all
             for link in bag.deserialize(data, connection.msgtype).transforms:
                 child = link.child_frame_id.lstrip("/")
                 by, turn = link.transform.translation, link.transform.rotation
