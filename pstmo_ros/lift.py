@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from pstmo_ros.formats.tables import write_csv
 from pstmo_ros.recording import Lifted, Recording
 
 VIDEO_FPS = 10.0
+_NEEDS = {".mp4": ("matplotlib", "imageio-ffmpeg"), ".mcap": ("rosbags",), "": ("rosbags",)}
 
 
 def lift(recording: Recording, lifter: PoseLifter, progress: bool = False) -> Lifted:
@@ -71,7 +73,7 @@ def _poses(recording: Recording, lifter: PoseLifter, progress: bool) -> Iterator
 
 
 def writer(output: str) -> Callable[[Path, Recording, Lifted], None]:
-    """What writes a file of that name. ValueError names the endings that are known."""
+    """What writes a file of that name. ValueError names the endings that are known, or the packages that one lacks."""
     suffix = Path(output).suffix
     writers = {".npz": _npz, ".csv": _csv, ".bvh": _bvh, ".mp4": _video, ".mcap": _bag, "": _bag}
     if suffix not in writers:
@@ -79,6 +81,8 @@ def writer(output: str) -> Callable[[Path, Recording, Lifted], None]:
             f"output {output!r}: ending {suffix!r} is unknown; {nearest(suffix, [s for s in writers if s])}; "
             "or none, for a rosbag2 folder"
         )
+    if lacks := [n for n in _NEEDS.get(suffix, ()) if importlib.util.find_spec(n.replace("-", "_")) is None]:
+        raise ValueError(f"output {output!r} needs {' and '.join(lacks)}: pip install {' '.join(lacks)}")
     return writers[suffix]
 
 

@@ -235,6 +235,15 @@ def test_an_ending_that_is_not_known_is_named():
         writer("a.bhv")
 
 
+@pytest.mark.parametrize(
+    ("name", "package"), [("a.mp4", "imageio-ffmpeg"), ("a.mp4", "matplotlib"), ("a.mcap", "rosbags"), ("a", "rosbags")]
+)
+def test_a_package_that_an_output_lacks_is_named_before_anything_is_lifted(monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    with pytest.raises(ValueError, match=f"output '{name}' needs {package}: pip install {package}"):
+        writer(name)
+
+
 def test_frames_of_one_stamp_are_one_frame_of_poses(tmp_path, bundle, recording, lifted):
     """As of detectors that send a message per person."""
     frames = [
