@@ -54,7 +54,7 @@ class Oddity(Enum):
     WENT_BACK = "stamps went back: everybody is forgotten and starts anew"
     WENT_AHEAD = "stamps leapt ahead: everybody seen before is forgotten"
     RECYCLED = "an id turned up where its person cannot be: it starts anew, without the other's history"
-    CROWDED = "more people than tracks.max_people: the smallest in the image are not followed"
+    CROWDED = "more people than tracks.max_people: of those who come now, the smallest in the image are not followed"
     CROSSED = "left and right of somebody changed places between two frames: they are put back"
 
 

@@ -101,7 +101,7 @@ ABOUT = {
     "tracks.max_coast_s": About(
         "Seconds for which somebody hidden is expected back; then they have left.", 0, 3600, True
     ),
-    "tracks.max_people": About("People followed at once; of more, the largest in the image are.", 1, 1000, True),
+    "tracks.max_people": About("People followed at once; of newcomers, the largest in the image.", 1, 1000, True),
     "tracks.min_similarity": About(
         "Keypoint similarity (OKS) that makes somebody without a known id a known person.", 0, 1, True
     ),

@@ -102,6 +102,16 @@ def test_the_largest_people_are_followed_when_there_are_too_many(camera):
     assert len(tracks) == 2
 
 
+def test_whoever_is_followed_and_in_view_stays_however_large_a_newcomer_is(camera):
+    walkers = [walker(1.0, offset_m=(0.8 * i - 1.0, 6.0 - i)) for i in range(3)]
+    frames, tracks = list(record(walkers, camera).frames()), _tracks(max_people=2)
+    tracks.observe(_only(frames[0], [0, 1], (1, 2)))
+    assert [d.person_id for d in tracks.observe(frames[1])] == [1, 2]
+    assert [o.value for o in tracks.oddities] == [
+        "more people than tracks.max_people: of those who come now, the smallest in the image are not followed"
+    ]
+
+
 def test_similarity_is_one_in_place_and_falls_with_distance():
     at = [float(similarity(np.full(17, d))) for d in (0, 0.02, 0.1, 1.0)]
     assert at[0] == 1
