@@ -247,7 +247,7 @@ class Lifter(LifecycleNode):
             return
         self._config = config = self._declared.read()
         self._lifter.tracks.reconfigure(config.tracks, config.smoothing)
-        self._outputs.markers.set_lifetime(config.marker_lifetime_s)
+        self._outputs.reconfigure(config)
         if self._worker is not None:
             self._worker.max_delay_s = config.max_delay_s
 

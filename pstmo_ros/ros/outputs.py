@@ -83,6 +83,12 @@ class Outputs:
         if self._rep155:
             self._rep155.nobody(header)
 
+    def reconfigure(self, config: NodeConfig) -> None:
+        """Go on with the live parameters as they now are."""
+        self.markers.set_lifetime(config.marker_lifetime_s)
+        if self._rep155:
+            self._rep155.reconfigure(config)
+
     def close(self) -> None:
         """Let go of the publishers."""
         while self._topics:
@@ -132,7 +138,12 @@ class _Rep155:
             raise ValueError(f"parameter rep155_namespace: {namespace!r}; {e}") from None
         self._states = _BodyTopics(node, folder, "joint_states", JointState)
         self._keypoints = _BodyTopics(node, folder, "skeleton2d", body)
-        self._silence = node.create_timer(max(_SILENT_S, config.tracks.max_coast_s), self._gone_silent)
+        self._silence = node.create_timer(_silent_s(config), self._gone_silent)
+
+    def reconfigure(self, config: NodeConfig) -> None:
+        """Go on with another ``tracks.max_coast_s``."""
+        self._silence.timer_period_ns = int(_silent_s(config) * 1e9)
+        self._silence.reset()
 
     def publish_2d(self, header: Header, frame: Frame2D, tracks: Tracks) -> None:
         """Those who have not left, hidden ones too, and the keypoints of those whom the frame shows."""
@@ -203,6 +214,10 @@ class _BodyTopics:
         for body, make in made.items():
             if body in self._publishers and self._publishers[body].get_subscription_count():
                 self._publishers[body].publish(make())
+
+
+def _silent_s(config: NodeConfig) -> float:
+    return max(_SILENT_S, config.tracks.max_coast_s)
 
 
 def _transforms(header: Header, poses: Poses, frames: Callable[[], Floats], name: bodies.Name) -> list[Any]:

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from rclpy.parameter import Parameter
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Header
@@ -169,6 +170,18 @@ def test_a_detector_that_falls_silent_leaves_nobody_tracked(graph, bundle, recor
     graph.until(lambda: not graph.node.count_publishers("/humans/bodies/p1/skeleton2d"))
     graph.lift(recording, [1])
     graph.until(lambda: list(tracked[-1].ids) == ["p1", "p2"], "and it goes on where the detector does")
+
+
+@pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+def test_how_long_a_detector_may_be_silent_is_live_as_max_coast_s_is(graph, bundle, recording, classes, monkeypatch):
+    monkeypatch.setattr("pstmo_ros.ros.outputs._SILENT_S", 0.5)
+    tracked = tracked_in_the_first_frame(graph, bundle, recording, classes, tracks__max_coast_s=300.0)
+    graph.lifter.set_parameters([Parameter("tracks.max_coast_s", value=0.1)])
+    graph.until(lambda: not tracked[-1].ids)
+    graph.lifter.set_parameters([Parameter("tracks.max_coast_s", value=300.0)])
+    graph.lift(recording, [1])
+    graph.spin(1.0)
+    assert list(tracked[-1].ids) == ["p1", "p2"]
 
 
 @pytest.mark.parametrize("kind", ["yolo", "hri", "openpose"])
