@@ -155,10 +155,9 @@ def test_named_configurations_are_the_papers(name, depth, rate, temporal, spatia
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_configuration_loads(path):
-    config = load_config(FinetuneConfig, path)
+    config, stage_one = load_config(FinetuneConfig, path), load_config(PretrainConfig, path)
     stage_two_alone = ("small", "realtime", "accurate", "baselines", "pstmo_243_refine")
     if not path.stem.startswith((*stage_two_alone, "paper", "ablation")):
-        stage_one = load_config(PretrainConfig, path)
         assert path.stem in config.out
         assert stage_one.run != config.run
 
