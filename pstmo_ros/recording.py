@@ -105,7 +105,8 @@ class Lifted:
 
     stamps_ns (T,), person_ids (T, P), poses_m (T, P, 17, 3) in the camera frame, NaN without a camera; poses_root_m
     (T, P, 17, 3) relative to the pelvis; scores (T, P, 17); velocities_m_s (T, P, 17, 3) of ``shown_m``, NaN at a
-    person's first pose; std_m (T, P, 17), NaN from a model that does not say. placed: whether there was a camera.
+    person's first pose and the first after a gap; std_m (T, P, 17), NaN from a model that does not say. placed: whether
+    there was a camera.
     """
 
     stamps_ns: npt.NDArray[np.int64]

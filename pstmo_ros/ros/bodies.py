@@ -72,7 +72,7 @@ def transforms(header: Header, poses: Sequence[Pose3D], frames: Floats, name: Na
 
 def closest(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
     """~/closest: one point, the joint nearest to the frame's origin; its distance (m), the speed at which it comes
-    nearer (m/s, negative when it goes away) and whose it is. No point when nobody's position is known."""
+    nearer (m/s, negative when it goes away, NaN if not known) and whose it is. No point when nobody's position is."""
     placed = [p for p in poses if p.position_m is not None]
     point = np.zeros((1, min(len(placed), 1)), _CLOSEST)
     if placed:

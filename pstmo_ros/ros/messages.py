@@ -42,7 +42,7 @@ def positions_m(poses: Sequence[Pose3D]) -> Floats:
 
 
 def skeletons(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
-    """~/skeletons: height = people, width = 17; x y z (m) score person_id vx vy vz (m/s) std (m, NaN if not known)."""
+    """~/skeletons: height = people, width = 17; x y z (m) score person_id vx vy vz (m/s) std (m); NaN if not known."""
     points = np.empty((len(poses), skeleton.J), SKELETON_POINT)
     for row, pose in zip(points, poses, strict=True):
         row["x"], row["y"], row["z"] = shown_m(pose).T
