@@ -151,6 +151,10 @@ def from_frames(frames: Sequence[Frame2D], camera: Camera | None, frame_id: str 
 def load_recording(path: str | Path) -> Recording:
     """Read a recording (.npz), in the order of its stamps.
 
+    Its fields: keypoints, stamps_ns, image_size (width, height) and layout; where they are known, person_ids, truth_m,
+    odom_from_camera and frame_id, as Recording's, and camera_matrix (3, 3), with distortion (plumb_bob's or that of
+    lens), lens (plumb_bob, rational_polynomial or equidistant) and down (x, y, z: where gravity pulls, camera axes).
+
     ValueError names the field, what it holds and what it should hold.
     """
     path = Path(path)
