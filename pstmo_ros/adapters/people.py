@@ -44,9 +44,11 @@ def check_pixels(points_px: Floats, size_px: tuple[int, int]) -> None:
     if len(points_px) < _FEWEST:
         return
     far = abs(points_px)
-    if 0 < far.max() < _CORNER_PX:
+    furthest = far.max(0).tolist()
+    if 0 < max(furthest) < _CORNER_PX:
         raise KeypointsError("keypoints are shares of the image; give pixels: times its width and height")
-    if any(2 * np.count_nonzero(far[:, i] > _OUTSIDE[i] * size_px[i]) > len(far) for i in (0, 1)):
+    limits = [_OUTSIDE[i] * size_px[i] for i in (0, 1)]
+    if any(furthest[i] > limits[i] and 2 * np.count_nonzero(far[:, i] > limits[i]) > len(far) for i in (0, 1)):
         x, y = np.median(points_px, 0)
         raise KeypointsError(
             f"keypoints lie around ({x:.0f}, {y:.0f}) in an image of {size_px[0]} x {size_px[1]} pixels: camera_info "
