@@ -156,12 +156,12 @@ def _wait_until(condition, node, process: subprocess.Popen[bytes]) -> None:  # t
     from lifecycle_msgs.srv import GetState
 
     deadline = time.monotonic() + START_TIMEOUT_S
-    state, answer = node.create_client(GetState, "/lifter/get_state"), None
+    ask, state = node.create_client(GetState, "/lifter/get_state"), None
     while not condition():
         # It answers once it has tried to start: one that cannot would stay there, unconfigured, to be tried again.
-        if answer is None and state.service_is_ready():
-            answer = state.call_async(GetState.Request())
-        if answer is not None and answer.done() and answer.result().current_state.label == "unconfigured":
+        if state is None and ask.service_is_ready():
+            state = ask.call_async(GetState.Request())
+        if state is not None and state.done() and state.result().current_state.label == "unconfigured":
             raise RuntimeError("the lifter cannot be configured; its message above says why")
         if process.poll() is not None:
             raise RuntimeError(f"the lifter ended with exit code {process.returncode} before it was ready")

@@ -153,8 +153,7 @@ def _points(form: Form, layout: Layout, person: Any) -> Iterator[tuple[int, Any]
     """(joint index, point) of each joint that the person has."""
     if not form.points:
         assert isinstance(form.joints, Mapping)
-        paths = [(j, str(path)) for j, path in enumerate(form.joints.values()) if path is not None]
-        yield from ((j, _at(path)(person)) for j, path in paths)
+        yield from ((j, _at(str(path))(person)) for j, path in enumerate(form.joints.values()) if path is not None)
         return
     points, count = _at(form.points)(person), len(layout.joints)
     if not form.key:
