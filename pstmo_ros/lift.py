@@ -38,7 +38,7 @@ from pstmo_ros.formats.tables import write_csv
 from pstmo_ros.recording import Lifted, Recording
 
 VIDEO_FPS = 10.0
-_NEEDS = {".mp4": ("matplotlib", "imageio-ffmpeg"), ".mcap": ("rosbags",), "": ("rosbags",)}
+Write = Callable[[Path, Recording, Lifted], None]
 
 
 def lift(recording: Recording, lifter: PoseLifter, progress: bool = False) -> Lifted:
@@ -72,18 +72,22 @@ def _poses(recording: Recording, lifter: PoseLifter, progress: bool) -> Iterator
     yield from lifter.flush(recording.size_px, recording.camera)
 
 
-def writer(output: str) -> Callable[[Path, Recording, Lifted], None]:
+def writer(output: str) -> Write:
     """What writes a file of that name. ValueError names the endings that are known, or the packages that one lacks."""
-    suffix = Path(output).suffix
-    writers = {".npz": _npz, ".csv": _csv, ".bvh": _bvh, ".mp4": _video, ".mcap": _bag, "": _bag}
+    suffix, rosbag = Path(output).suffix, (_bag, ("rosbags",))
+    writers: dict[str, tuple[Write, tuple[str, ...]]] = {  # and the packages that each needs
+        **{".npz": (_npz, ()), ".csv": (_csv, ()), ".bvh": (_bvh, ())},
+        **{".mp4": (_video, ("matplotlib", "imageio-ffmpeg")), ".mcap": rosbag, "": rosbag},
+    }
     if suffix not in writers:
         raise ValueError(
             f"output {output!r}: ending {suffix!r} is unknown; {nearest(suffix, [s for s in writers if s])}; "
             "or none, for a rosbag2 folder"
         )
-    if lacks := [n for n in _NEEDS.get(suffix, ()) if importlib.util.find_spec(n.replace("-", "_")) is None]:
+    write, packages = writers[suffix]
+    if lacks := [n for n in packages if importlib.util.find_spec(n.replace("-", "_")) is None]:
         raise ValueError(f"output {output!r} needs {' and '.join(lacks)}: pip install {' '.join(lacks)}")
-    return writers[suffix]
+    return write
 
 
 def _npz(path: Path, recording: Recording, lifted: Lifted) -> None:

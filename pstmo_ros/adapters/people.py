@@ -9,13 +9,13 @@ from zlib import crc32
 import numpy as np
 
 from pstmo_ros.adapters import KeypointsError
+from pstmo_ros.core.placement import LEAST_JOINTS
 from pstmo_ros.core.types import Floats, Frame2D
 
 _CORNER_PX = 1.5  # of the image; nobody is that small
 # Widths and heights of the image: no detector guesses most of somebody that far outside. Below is where the legs are
 # of somebody whose face fills the image.
 _OUTSIDE = (1.5, 5.0)
-_FEWEST = 3  # joints by which somebody is followed: what fewer show is of no account
 _ID_BITS = (1 << 30) - 1  # leaves room above for ids given here, within an int32
 
 
@@ -41,7 +41,7 @@ def seen_people(
 
 def check_pixels(points_px: Floats, size_px: tuple[int, int]) -> None:
     """KeypointsError where what was seen, (K, 2), cannot be pixels of an image of that size."""
-    if len(points_px) < _FEWEST:
+    if len(points_px) < LEAST_JOINTS:  # nobody is followed by so few
         return
     far = abs(points_px)
     furthest = far.max(0).tolist()

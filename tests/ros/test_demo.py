@@ -73,8 +73,7 @@ def test_the_demo_ends_its_processes_when_interrupted(bundle, tmp_path):
 
 def test_the_demo_does_not_guess_whose_pose_is_whose(camera, tmp_path):
     save_recording(tmp_path / "a.npz", record([walker(0.2)], camera, ids=False))
-    command = [sys.executable, "-m", "pstmo_ros.demo", "--recording", str(tmp_path / "a.npz")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run("--recording", tmp_path / "a.npz")
     assert done.returncode == 1
     assert done.stderr.startswith("demo: recording")
     assert "has no person_ids" in done.stderr
