@@ -27,16 +27,17 @@ def seen_people(
     ids (P,): None or negative where the detector has none; when anybody who was seen has none, nobody has.
     KeypointsError when an id repeats.
     """
-    xy = xy_px.astype(np.float32)
-    scores = scores.astype(np.float32)
-    seen = np.isfinite(xy).all(-1) & np.isfinite(scores) & (scores > 0)
-    xy[~seen], scores[~seen] = np.nan, 0
-    there = np.flatnonzero(seen.any(-1))
-    given = [_numbered(ids[int(p)]) for p in there]
+    xy, scores = xy_px.astype(np.float32, copy=False), scores.astype(np.float32, copy=False)
+    seen = np.isfinite(xy).all(-1) & (scores > 0) & (scores < np.inf)
+    xy, scores = np.where(seen[..., None], xy, np.nan), np.where(seen, scores, 0)
+    there = np.logical_or.reduce(seen, -1).nonzero()[0].tolist()
+    if len(there) < len(xy):
+        xy, scores = xy[there], scores[there]
+    given = [_numbered(ids[p]) for p in there]
     known = tuple(i for i in given if i is not None)
     if len(set(known)) != len(known):
         raise KeypointsError(f"keypoints person_id repeats: {list(known)}; give each person an id of their own, or -1")
-    return Frame2D(stamp_ns, size_px, layout, xy[there], scores[there], known if len(known) == len(given) else None)
+    return Frame2D(stamp_ns, size_px, layout, xy, scores, known if len(known) == len(given) else None)
 
 
 def check_pixels(points_px: Floats, size_px: tuple[int, int]) -> None:

@@ -41,7 +41,8 @@ def from_point_cloud(message: Any, layout: Layout, size_px: tuple[int, int]) -> 
             f"keypoints width is {message.width}, but parameter layout is {layout.name!r} with {joints} joints: {fix}"
         )
     points = _points(message)
-    xy = np.stack([points["x"], points["y"]], -1)
+    xy = np.empty((*points.shape, 2), np.float32)
+    xy[..., 0], xy[..., 1] = points["x"], points["y"]
     has_ids = "person_id" in (points.dtype.names or ())
     ids = points["person_id"][:, 0].tolist() if has_ids else [None] * len(points)
     return seen_people(stamp_ns(message.header), size_px, layout.name, xy, points["score"], ids)
@@ -49,21 +50,8 @@ def from_point_cloud(message: Any, layout: Layout, size_px: tuple[int, int]) -> 
 
 def _points(message: Any) -> npt.NDArray[np.void]:
     """A view (height, width) of the message's points, by field name."""
-    fields = {f.name: f for f in message.fields}
-    if missing := [name for name in ("x", "y", "score") if name not in fields]:
-        raise KeypointsError(
-            f"keypoints lack the field {', '.join(map(repr, missing))}; they have {', '.join(fields) or 'none'}; "
-            f"send {_FORM}"
-        )
-    names = [name for name in ("x", "y", "score", "person_id") if name in fields]
-    order = ">" if message.is_bigendian else "<"
-    for name in names:
-        f = fields[name]
-        if f.datatype not in _NUMPY:
-            raise KeypointsError(f"keypoints field {name!r} has unknown datatype {f.datatype}; send {_FORM}")
-        end = f.offset + np.dtype(_NUMPY[f.datatype]).itemsize
-        if end > message.point_step:
-            raise KeypointsError(f"keypoints field {name!r} ends at byte {end} of a point_step of {message.point_step}")
+    fields = tuple((f.name, f.offset, f.datatype) for f in message.fields)
+    dtype = _dtype(fields, message.is_bigendian, message.point_step)
     if message.row_step < message.width * message.point_step:
         raise KeypointsError(
             f"keypoints row_step is {message.row_step}; {message.width} points of {message.point_step} bytes need "
@@ -74,12 +62,27 @@ def _points(message: Any) -> npt.NDArray[np.void]:
             f"keypoints data has {len(message.data)} bytes; {message.height} rows of {message.row_step} need "
             f"{message.height * message.row_step}"
         )
-    dtype = _dtype(tuple((n, order + _NUMPY[fields[n].datatype], fields[n].offset) for n in names), message.point_step)
     shape, strides = (message.height, message.width), (message.row_step, message.point_step)
     return np.ndarray(shape, dtype, memoryview(message.data), 0, strides)
 
 
 @lru_cache(16)
-def _dtype(fields: tuple[tuple[str, str, int], ...], itemsize: int) -> np.dtype[np.void]:
-    names, formats, offsets = zip(*fields, strict=True)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})
+def _dtype(given: tuple[tuple[str, int, int], ...], bigendian: bool, point_step: int) -> np.dtype[np.void]:
+    """What a point is made of; given: each field's name, offset and datatype."""
+    fields = {name: (offset, datatype) for name, offset, datatype in given}
+    if missing := [name for name in ("x", "y", "score") if name not in fields]:
+        raise KeypointsError(
+            f"keypoints lack the field {', '.join(map(repr, missing))}; they have {', '.join(fields) or 'none'}; "
+            f"send {_FORM}"
+        )
+    names = [name for name in ("x", "y", "score", "person_id") if name in fields]
+    for name in names:
+        offset, datatype = fields[name]
+        if datatype not in _NUMPY:
+            raise KeypointsError(f"keypoints field {name!r} has unknown datatype {datatype}; send {_FORM}")
+        end = offset + np.dtype(_NUMPY[datatype]).itemsize
+        if end > point_step:
+            raise KeypointsError(f"keypoints field {name!r} ends at byte {end} of a point_step of {point_step}")
+    formats = [(">" if bigendian else "<") + _NUMPY[fields[name][1]] for name in names]
+    offsets = [fields[name][0] for name in names]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": point_step})

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pstmo_ros.core import skeleton
 from pstmo_ros.core.placement import LEAST_JOINTS
-from pstmo_ros.core.types import Complexes, Floats, Move, as_complex
+from pstmo_ros.core.types import Complexes, Floats, Move, as_complex, as_points
 
 # Standard deviations of COCO's annotators by joint, as a share of the square root of a person's area.
 _COCO_SIGMA = {"hip": 0.107, "knee": 0.087, "ankle": 0.089, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062}
@@ -76,7 +76,7 @@ class Motion:
     def predict(self, stamp_ns: int) -> Floats:
         """Joints (17, 2) px at a stamp; NaN for those never seen."""
         state = _predicted([self], stamp_ns)[0]
-        return state[0, :2] + np.exp(state[0, 2]) * np.stack([self.shape.real, self.shape.imag], -1)
+        return state[0, :2] + np.exp(state[0, 2]) * as_points(self.shape)
 
     def turn(self, move: Move) -> bool:
         """Go on in another image; False for somebody whom it cannot show: where they were, there may be others."""
@@ -110,7 +110,7 @@ def compare(motions: Sequence[Motion], stamp_ns: int, people_px: Floats) -> Comp
     """People (P, 17, 2) px, NaN where unseen, with every motion; None where there is nothing to compare."""
     if not motions or not len(people_px):
         return None
-    state, shape = _predicted(motions, stamp_ns), np.stack([m.shape for m in motions])
+    state, shape = _predicted(motions, stamp_ns), np.array([m.shape for m in motions])
     return Comparison(stamp_ns, state, shape, *_fit(state[:, None], shape[:, None], people_px[None]))
 
 
@@ -122,7 +122,7 @@ def follow(motions: Sequence[Motion], seen: Comparison, pairs: Mapping[int, int]
     state, shape = seen.state[which], seen.shape[which]
     off, now = seen.off[which, people], seen.now[which, people]
     leap = np.square(off / _SURE) / (state[:, 2] + _MEASURED)
-    state[:, 2:] *= np.maximum(1, leap.mean(-1))[:, None, None]
+    state[:, 2:] *= np.maximum(1, leap.sum(-1) / 3)[:, None, None]
     gain = state[:, 2:4] / (state[:, 2:3] + _MEASURED)
     step = gain * off[:, None]
     step[..., :2] *= np.exp(state[:, :1, 2:])
@@ -161,10 +161,11 @@ def associate(
     unknown = (alike < min_similarity) | (glimpse & (gap_s > _GLIMPSE_S)[:, None])
     worth = np.where(unknown, 0, np.maximum(worth, 0))
     if person_ids is not None:
-        near = np.linalg.norm(seen.off[..., :2], axis=-1) <= (_NEAR + _NEAR_PER_S * gap_s)[:, None]
+        near = np.hypot(seen.off[..., 0], seen.off[..., 1]) <= (_NEAR + _NEAR_PER_S * gap_s)[:, None]
         worth += _TRUST * (np.equal.outer(track_ids, person_ids) & near)
     rows, columns = linear_sum_assignment(-worth)
-    return {int(p): int(t) for t, p in zip(rows, columns, strict=True) if worth[t, p] > 0}
+    found = zip(rows.tolist(), columns.tolist(), worth[rows, columns].tolist(), strict=True)
+    return {p: t for t, p, how_much in found if how_much > 0}
 
 
 def similarity(apart: Floats) -> Floats:
@@ -180,9 +181,8 @@ def similarity(apart: Floats) -> Floats:
 def extent(joints_px: Floats) -> Floats:
     """A person's size in the image, the longer side of the box around the joints seen: (…, 17, 2) -> (…,) px, >= 1."""
     joints_px = joints_px.astype(np.float64)  # in float32, the span of what is far off on both sides overflows
-    seen = np.isfinite(joints_px)
-    spans = np.where(seen, joints_px, -np.inf).max(-2) - np.where(seen, joints_px, np.inf).min(-2)
-    return np.maximum(spans.max(-1), 1.0)
+    spans = np.fmax.reduce(joints_px, -2) - np.fmin.reduce(joints_px, -2)
+    return np.fmax(spans.max(-1), 1.0)
 
 
 def _body_size(joints_px: Floats) -> float:
@@ -193,7 +193,7 @@ def _body_size(joints_px: Floats) -> float:
 
 def _predicted(motions: Sequence[Motion], stamp_ns: int) -> Floats:
     """States (T, 5, 3) of everyone at a stamp, before or after their own."""
-    state = np.stack([m.state for m in motions])
+    state = np.array([m.state for m in motions])
     dt = np.array([stamp_ns - m.stamp_ns for m in motions])[:, None] * 1e-9
     powers = dt**_POWERS
     moved = (powers @ _MOVES.reshape(3, -1)).reshape(-1, 5, 5) @ state

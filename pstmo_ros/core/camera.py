@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from pstmo_ros.core.layouts import nearest
-from pstmo_ros.core.types import Complexes, Floats, as_complex
+from pstmo_ros.core.types import Floats
 
 # How many coefficients each model has. plumb_bob: k1 k2 p1 p2 k3. rational_polynomial: those and k4 k5 k6.
 # equidistant (fisheye): k1 k2 k3 k4 of the angle.
 LENSES = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 _STEPS, _DONE = 30, 1e-7  # of Newton's method: at most so many, or until no ray moves further than that
 _FLAT, _FAR, _WRONG = 0.05, 0.5, 1e-6  # its least slope and longest step, and what is no solution
+_SMALL = 0.2  # share of a ray by which its first guess may be longer or shorter
+_NEAR = 1e-3  # whoever is so near is there with the next step, whose error is as the square of this one's
 _WIDEST = math.radians(89)  # a fisheye's rays beyond have no x/z that the model could use
 
 
@@ -83,11 +86,12 @@ class Camera:
     @property
     def plain(self) -> Camera:
         """The same camera with a lens that does not distort."""
-        return dataclasses.replace(self, distortion=(0.0,) * 5, lens="plumb_bob") if self.distorted else self
+        return _plain(self) if self.distorted else self
 
     def rays(self, points_px: Floats) -> Floats:
         """Pixels (…, 2) -> undistorted rays (…, 2); NaN stays NaN, and so becomes what no ray falls on."""
-        distorted = (np.asarray(points_px, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
+        distorted = np.subtract(points_px, (self.cx, self.cy), dtype=np.float64)
+        distorted /= (self.fx, self.fy)
         if not self.distorted:
             return distorted
         return self._unbend_fisheye(distorted) if self.lens == "equidistant" else self._unbend(distorted)
@@ -107,40 +111,59 @@ class Camera:
 
     def _bend(self, rays: Floats) -> Floats:
         """Rays -> distorted rays (…, 2): plumb_bob is a rational_polynomial without k4..k6."""
-        bent = self._bend_with_slopes(as_complex(rays))[0]
-        return np.stack([bent.real, bent.imag], -1)
+        x, y, _ = self._bend_with_slopes(rays[..., 0], rays[..., 1])
+        return np.stack([x, y], -1)
 
-    def _bend_with_slopes(self, rays: Complexes) -> tuple[Complexes, Floats, Complexes]:
-        """Rays z = x + iy -> distorted rays, and the slopes a (real) and b (…): dz moves them by a dz + b conj(dz)."""
+    def _bend_with_slopes(self, x: Floats, y: Floats) -> tuple[Floats, Floats, tuple[Floats, Floats, Floats]]:
+        """Rays x, y -> distorted ones, and how these change: x by x, x by y and y by x, y by y."""
         k1, k2, p1, p2, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0)[:8]
-        p = complex(p2, p1)
-        r2 = np.square(rays.real) + np.square(rays.imag)
+        r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
         slope = k1 + r2 * (2 * k2 + r2 * (3 * k3))  # of radial, by r2
         if k4 or k5 or k6:
             under = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
             radial = radial / under
             slope = (slope - radial * (k4 + r2 * (2 * k5 + r2 * (3 * k6)))) / under
-        tangential = p.conjugate() * rays
-        bent = rays * (radial + tangential) + 2 * p * r2
-        return bent, radial + r2 * slope + 4 * tangential.real, rays * (rays * slope + 2 * p)
+        px, py = 2 * p2 * x, 2 * p1 * y
+        by = radial + px + py
+        by_x, by_y = 2 * (x * slope + p2), 2 * (y * slope + p1)
+        slopes = by + x * by_x + px, x * by_y + 2 * p2 * y, by + y * by_y + py
+        return x * by + p2 * r2, y * by + p1 * r2, slopes
 
     def _unbend(self, distorted: Floats) -> Floats:
         """The inverse of ``_bend`` by Newton's method, damped where the lens folds over."""
-        target = as_complex(distorted)
-        rays = target
+        to_x, to_y = distorted[..., 0], distorted[..., 1]
+        straight = self._straight(to_x * to_x + to_y * to_y)
+        x, y = to_x * straight, to_y * straight
         for _ in range(_STEPS):
-            bent, a, b = self._bend_with_slopes(rays)
-            error = bent - target
-            determinant = a * a - np.square(b.real) - np.square(b.imag)
-            move = (a * error - b * error.conj()) * (1 / np.maximum(determinant, _FLAT))
-            far = abs(move)
-            rays = rays - move * (_FAR / np.maximum(far, _FAR))
-            if not (far > _DONE).any():
+            bent_x, bent_y, (xx, xy, yy) = self._bend_with_slopes(x, y)
+            off_x, off_y = bent_x - to_x, bent_y - to_y
+            determinant = xx * yy - xy * xy
+            by = 1 / np.maximum(determinant, _FLAT)
+            move_x, move_y = (yy * off_x - xy * off_y) * by, (xx * off_y - xy * off_x) * by
+            wrong = off_x * off_x + off_y * off_y > np.where(determinant > _FLAT, _NEAR, _WRONG) ** 2
+            ending = not wrong.any()
+            if not ending:
+                by = _FAR / np.maximum(np.hypot(move_x, move_y), _FAR)
+                move_x, move_y = move_x * by, move_y * by
+            x, y = x - move_x, y - move_y
+            if ending:
                 break
         # Pixels that the lens' fold leaves out also have a solution, on the other side of the axis.
-        found = (abs(error) < _WRONG) & ((rays * target.conj()).real >= 0)
-        return np.where(found[..., None], np.stack([rays.real, rays.imag], -1), np.nan)
+        found = ~wrong & (x * to_x + y * to_y >= 0)
+        rays = np.empty_like(distorted)
+        rays[..., 0], rays[..., 1] = np.where(found, x, np.nan), np.where(found, y, np.nan)
+        return rays
+
+    def _straight(self, r2: Floats) -> Floats:
+        """About what distorted rays, of that length squared, are to be multiplied by: the first terms of the radial
+        distortion's inverse (Drap and Lefèvre 2016), as far as they are small."""
+        k1, k2, _, _, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0)[:8]
+        a1 = k1 - k4
+        a2 = k2 - k5 - k4 * a1
+        a3 = k3 - k6 - k5 * a1 - k4 * a2
+        more = r2 * (-a1 + r2 * (3 * a1 * a1 - a2 + r2 * (8 * a1 * a2 - 12 * a1**3 - a3)))
+        return 1 + np.minimum(np.maximum(more, -_SMALL), _SMALL)
 
     def _bend_fisheye(self, rays: Floats) -> Floats:
         r = np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -170,3 +193,8 @@ class Camera:
         k1, k2, k3, k4 = self.distortion
         t2 = theta * theta
         return 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+
+
+@lru_cache(16)
+def _plain(camera: Camera) -> Camera:
+    return dataclasses.replace(camera, distortion=(0.0,) * 5, lens="plumb_bob")

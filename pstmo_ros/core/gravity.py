@@ -7,6 +7,7 @@ point that was not seen: NaN.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ def to_vector(point: Tensor) -> Tensor:
 
 def with_down(windows: Floats, down: tuple[float, float, float] | None) -> Floats:
     """Windows (B, N, 17, 2) in model coordinates -> (B, N, 18, 2), with a direction, camera axes, or without one."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # upside down has no point, and is as good as not known
-        point = np.full(2, np.nan) if down is None else to_point(np.asarray(down) / np.linalg.norm(down))
     out = np.empty((*windows.shape[:2], windows.shape[2] + 1, 2), np.float32)
-    out[:, :, :-1], out[:, :, -1] = windows, point
+    out[:, :, :-1], out[:, :, -1] = windows, np.nan
+    if down is not None and (below := math.hypot(*down) + down[1]) > 0:  # upside down has no point
+        out[:, :, -1] = down[0] / below, down[2] / below
     return out

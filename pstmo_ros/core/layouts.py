@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats
+from pstmo_ros.core.types import Floats, Indices
 
 # Each model joint is the mean of the first of these groups that a layout has in full.
 # Other joints of the same name are taken as they are.
@@ -20,27 +20,33 @@ _DERIVED: dict[str, tuple[tuple[str, ...], ...]] = {
     "neck_nose": (("neck_nose",), ("nose",), ("upper_neck",)),
     "head_top": (("head_top",), ("left_eye", "right_eye")),
 }
+_MOST = 4  # keypoints in a group; every group's number of them divides it
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A named keypoint order. ``weights`` (17, J): row j gives model joint j as a mean of the layout's keypoints."""
+    """A named keypoint order. ``sources`` (17, 4): row j are the keypoints whose mean model joint j is, repeated where
+    they are fewer; ``weights`` (17, J) says the same. ``lacks``: model joints that the layout does not have."""
 
     name: str
     joints: tuple[str, ...]
+    sources: Indices = field(init=False, repr=False, compare=False)
     weights: Floats = field(init=False, repr=False, compare=False)
+    lacks: Indices = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        sources = np.zeros((skeleton.J, _MOST), np.intp)
         weights = np.zeros((skeleton.J, len(self.joints)), np.float32)
-        for row, joint in zip(weights, skeleton.JOINTS, strict=True):
+        for j, joint in enumerate(skeleton.JOINTS):
             groups = _DERIVED.get(joint, ((joint,),))
             for group in groups:
                 if all(g in self.joints for g in group):
-                    for g in group:
-                        row[self.joints.index(g)] = 1 / len(group)
+                    found = [self.joints.index(g) for g in group]
+                    sources[j], weights[j, found] = np.resize(found, _MOST), 1 / len(found)
                     break
-        weights.flags.writeable = False
-        object.__setattr__(self, "weights", weights)
+        for name, value in (("sources", sources), ("weights", weights), ("lacks", np.flatnonzero(~weights.any(-1)))):
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
 
 
 def _both(*names: str) -> tuple[str, ...]:
@@ -154,10 +160,9 @@ def to_model_joints(layout: Layout, points: Floats, scores: Floats) -> tuple[Flo
     score 0 when one of them is missing (NaN, or score 0) or the layout has no such joint.
     """
     seen = np.isfinite(points).all(-1) & (scores > 0)
-    points = np.where(seen[..., None], points, 0)
-    uses = layout.weights > 0
-    lowest = np.where(uses, np.where(seen, scores, 0)[..., None, :], np.inf).min(-1)
-    lowest = np.where(uses.any(-1), lowest, 0).astype(np.float32)
-    out = (layout.weights @ points).astype(np.float32)
-    out[lowest <= 0] = np.nan
+    points = np.where(seen[..., None], points, np.nan)[..., layout.sources, :]
+    out = (points * (1 / _MOST)).sum(-2).astype(np.float32)
+    lowest = np.where(seen, scores, 0)[..., layout.sources].min(-1).astype(np.float32)
+    if len(layout.lacks):
+        out[..., layout.lacks, :], lowest[..., layout.lacks] = np.nan, 0
     return out, lowest

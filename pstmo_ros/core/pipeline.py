@@ -5,6 +5,7 @@ The offline tool and the accuracy evaluation call ``PoseLifter.step``; the live 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,6 +68,7 @@ class PoseLifter:
                 f"the model answers for another look-ahead; load its engine from bundle.at({config.look_ahead_s})"
             )
         self.spec = bundle.config.window
+        self._grid_ns = self.spec.grid_ns(0)
         self.normalization, self.takes_gravity = bundle.normalization, bundle.config.gravity
         self.engine = getattr(engine, "infer", engine)  # an engine's call leaves the deviations out
         if bundle.config.centred:  # others care for where in the image somebody is
@@ -103,9 +105,8 @@ class PoseLifter:
         return [_finish(*each, view) for each in zip(due, poses, roots, std, strict=True)]
 
     def _windows(self, due: list[Due], size_px: tuple[int, int]) -> Windows:
-        grids = {stamp_ns: self.spec.grid_ns(stamp_ns) for stamp_ns in {d.stamp_ns for d in due}}
-        windows = [d.track.history.window(grids[d.stamp_ns]) for d in due]
-        joints_px = np.stack(windows) if due else np.empty((0, self.spec.frames, skeleton.J, 2))
+        windows = [d.track.history.window(self._grid_ns + d.stamp_ns) for d in due]
+        joints_px = np.array(windows).reshape(-1, self.spec.frames, skeleton.J, 2)
         if view := self.tracks.steadier.view:  # as large as the camera's image was when it began
             size_px = (view.camera.width, view.camera.height)
         return Windows(due, self.tracks.answered, joints_px, size_px, view)
@@ -113,7 +114,7 @@ class PoseLifter:
     def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:
         if camera is None:
             return np.full((len(due), 3), np.nan)
-        return place(poses, camera.rays(np.stack([d.joints_px for d in due])), np.stack([d.scores for d in due]))
+        return place(poses, camera.rays(np.array([d.joints_px for d in due])), np.array([d.scores for d in due]))
 
 
 def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None, view: View | None) -> Pose3D:
@@ -121,9 +122,9 @@ def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None, view: View
     stand = due.stand
     if view and stand:
         pose, root = pose @ view.rotation, Stand(view.rotation, stand.position_m).placed(root)
-    smooth = due.track.smoother(due.stamp_ns, np.vstack([pose, root]))
+    smooth = due.track.smoother(due.stamp_ns, np.concatenate([pose, root[None]]))
     pose, root = smooth[:-1], smooth[-1]
-    position: Floats | None = pose + root if np.isfinite(root).all() else None
+    position: Floats | None = None if math.isnan(root[-1]) else pose + root
     if position is None:
         velocity = due.track.velocity_unplaced(due.stamp_ns, pose)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats
+from pstmo_ros.core.types import Floats, as_complex, as_points
 
 MIN_DEPTH_M = 0.3
 LEAST_JOINTS = 3  # that must be seen of somebody, to know where and how large they are
@@ -24,30 +24,22 @@ def place(poses_m: Floats, rays: Floats, scores: Floats) -> Floats:
     -> translations (B, 3) metres in the camera frame; NaN for a person with fewer than three limb joints seen,
     or whose solution lies behind the camera.
     """
-    x = poses_m[:, _LIMBS].astype(np.float64)
+    at = poses_m[:, _LIMBS].astype(np.float64)
     uv, w = rays[:, _LIMBS], scores[:, _LIMBS]
     seen = np.isfinite(uv).all(-1) & (w > 0)
-    out = np.full((len(x), 3), np.nan)
-    solvable = seen.sum(-1) >= LEAST_JOINTS
-    if not solvable.any():
-        return out
-
-    x, seen = x[solvable], seen[solvable]
-    uv, w = np.where(seen[..., None], uv[solvable], 0.0), np.where(seen, w[solvable], 0.0)
-    b = uv * x[..., 2:] - x[..., :2]  # (P, L, 2): the right-hand sides
-    one, uv2, uvb = np.ones_like(uv[..., :1]), (uv * uv).sum(-1, keepdims=True), (uv * b).sum(-1, keepdims=True)
-    terms = np.concatenate([one, uv, b, uv2, uvb], -1)  # whose weighted sums over the joints are all that is needed
-    q = w
+    depth, ray = at[..., 2], as_complex(np.where(seen[..., None], uv, 0.0))
+    b = ray * depth - as_complex(at[..., :2])  # the right-hand sides
+    terms = np.array([np.ones_like(ray), ray, b, ray.conj() * ray, ray.conj() * b])  # all that is needed are their sums
+    q = w = np.where(seen, w, 0.0)
     for _ in range(_PASSES):
-        sums = (q[:, None] @ terms)[:, 0]
-        total, of_uv, of_b = sums[:, :1], sums[:, 1:3], sums[:, 3:5]
-        mean = of_uv / total
+        total, of_ray, of_b, of_square, of_both = (terms * q).sum(-1)
+        mean = of_ray / np.maximum(total.real, _RIDGE)
         # tx and ty eliminated: one equation for tz. A tiny ridge keeps a degenerate pose (all joints on one ray)
         # solvable; it then fails the depth check.
-        square = sums[:, 5] - (mean * of_uv).sum(-1) + _RIDGE
-        tz = (((mean * of_b).sum(-1) - sums[:, 6]) / square)[:, None]
-        q = w / np.square(np.maximum(x[..., 2] + tz, MIN_DEPTH_M))
-    translation = np.concatenate([of_b / total + mean * tz, tz], -1)
-    translation[tz[:, 0] < MIN_DEPTH_M] = np.nan
-    out[solvable] = translation
+        square = of_square - mean.conj() * of_ray
+        tz = (mean.conj() * of_b - of_both).real / (square.real + _RIDGE)
+        q = w / np.square(np.maximum(depth + tz[:, None], MIN_DEPTH_M))
+    out = np.empty((len(at), 3))
+    out[:, :2], out[:, 2] = as_points(of_b / np.maximum(total.real, _RIDGE) + mean * tz), tz
+    out[(seen.sum(-1) < LEAST_JOINTS) | (tz < MIN_DEPTH_M)] = np.nan
     return out

@@ -11,8 +11,7 @@ from collections import deque
 import numpy as np
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats, Move, as_complex
-from pstmo_ros.core.window import Indices
+from pstmo_ros.core.types import Floats, Indices, Move, as_complex
 
 Halves = tuple[bool, bool]  # something about the arms and the legs
 
@@ -78,7 +77,7 @@ class Sides:
 
     def _moved_far(self, joints_px: Floats, size_px: float) -> bool:
         """Whether a half has moved as far as it would have to for anything to have changed; in most frames none has."""
-        moved = np.abs(joints_px[_BOTH] - self._before[-1][1][_BOTH])
+        moved = abs(joints_px - self._before[-1][1])[_BOTH]
         # What ``_compare`` calls straight is at most this sum, shared among two sides of as few pairs as it takes.
         return bool(np.fmax(moved, 0).sum((1, 2, 3)).max() > 2 * _PAIRS * _APART * size_px)
 

@@ -42,17 +42,16 @@ class OneEuro:
         dt = (stamp_ns - self._stamp_ns) * 1e-9
         if dt <= 0:
             return value
-        known = np.isfinite(self._value)
-        speed = np.where(known, (value - self._value) / dt, 0)
-        speed = np.where(np.isfinite(speed), speed, 0)
+        step = value - self._value
+        speed = np.where(np.isfinite(step), step / dt, 0)
         self._speed = self._speed + _gain(self._config.speed_cutoff_hz, dt) * (speed - self._speed)
-        pace = np.linalg.norm(self._speed, axis=-1, keepdims=True)
-        gain = _gain(self._config.min_cutoff_hz + self._config.beta * pace, dt)
-        self._value = np.where(known, self._value + gain * (value - self._value), value)
+        pace = np.sqrt(np.square(self._speed).sum(-1, keepdims=True))
+        filtered = self._value + _gain(self._config.min_cutoff_hz + self._config.beta * pace, dt) * step
+        self._value = np.where(np.isnan(filtered), value, filtered)
         self._stamp_ns = stamp_ns
         return self._value
 
 
 def _gain(cutoff_hz: Floats | float, dt_s: float) -> Floats | float:
-    tau = 1 / (2 * math.pi * cutoff_hz)
-    return 1 / (1 + tau / dt_s)
+    opened = 2 * math.pi * dt_s * cutoff_hz
+    return opened / (1 + opened)

@@ -17,8 +17,8 @@ from pstmo_ros.core.sides import ORDERS
 from pstmo_ros.core.smoothing import OneEuro, SmoothingConfig
 from pstmo_ros.core.steady import Steadier
 from pstmo_ros.core.track import Due, Track
-from pstmo_ros.core.types import Floats, Frame2D, Stand
-from pstmo_ros.core.window import History, Indices, WindowSpec
+from pstmo_ros.core.types import Floats, Frame2D, Indices, Stand
+from pstmo_ros.core.window import History, WindowSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,9 @@ class Tracks:
         for p, track in self._continued(frame, joints, self._present(frame, scores)):
             self.rows[track.person_id] = p
             now = self._settled(track, frame.stamp_ns, joints[p], sizes_px[p])
-            track.history.add(frame.stamp_ns, joints[p, now])
-            due = Due(track, track.person_id, frame.stamp_ns, joints[p, now], scores[p, now], stand)
-            self._pending.append(due)
+            seen, sure = joints[p, now], scores[p, now]
+            track.history.add(frame.stamp_ns, seen)
+            self._pending.append(Due(track, track.person_id, frame.stamp_ns, seen, sure, stand))
         if Oddity.DUPLICATE not in self.oddities:
             self._unanswered.append(frame.stamp_ns)
         return self._due(self._newest_ns - self._look_ahead_ns)
@@ -180,12 +180,13 @@ class Tracks:
         self._newest_ns = newest
         for person_id in [i for i, t in self._tracks.items() if t.motion.stamp_ns < oldest]:
             del self._tracks[person_id]
-        for stamp in [s for s in self._stamps if s < newest - self.config.max_jump_s * 1e9]:
+        since = newest - int(self.config.max_jump_s * 1e9)
+        while (stamp := next(iter(self._stamps), since)) < since:
             del self._stamps[stamp]
 
     def _present(self, frame: Frame2D, scores: Floats) -> list[int]:
         """Indices of the people of whom something was seen and who were not in an earlier frame of this stamp."""
-        present = [p for p in range(len(scores)) if (scores[p] > 0).any()]
+        present = np.logical_or.reduce(scores > 0, -1).nonzero()[0].tolist()
         if frame.stamp_ns in self._stamps:
             before = self._stamps[frame.stamp_ns]
             new = [] if frame.person_ids is None else [p for p in present if frame.person_ids[p] not in before]

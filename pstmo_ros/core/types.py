@@ -9,13 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.intp]
 Complexes = npt.NDArray[np.complexfloating]  # points and turns in the image, x + iy
 Move = Callable[[Floats], Floats]  # points (..., 2) px of one image -> where they are in another
 
 
 def as_complex(points: Floats) -> Complexes:
-    """Points (..., 2) as x + iy (...): NaN where either is."""
-    return points[..., 0] + 1j * points[..., 1]
+    """Points (..., 2) as x + iy (...)."""
+    kind = np.complex64 if points.dtype == np.float32 else np.complex128
+    return np.asarray(points, order="C").view(kind)[..., 0]
+
+
+def as_points(complexes: Complexes) -> Floats:
+    """The inverse of ``as_complex``."""
+    kind = np.float32 if complexes.dtype == np.complex64 else np.float64
+    return np.asarray(complexes, order="C")[..., None].view(kind)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

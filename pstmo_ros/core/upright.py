@@ -11,12 +11,13 @@ from collections.abc import Callable
 import numpy as np
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Complexes, Floats, as_complex
+from pstmo_ros.core.types import Complexes, Floats, Indices, as_complex, as_points
 
 _THORAX = skeleton.index("thorax")
 _LEANS = math.cos(math.radians(60))  # whoever leans less is as upright as those in training
 _STEADY = 0.8  # of the trunk's directions throughout the window; whoever tumbles is left alone
 _UP = -1j  # in the image
+_SHORTEST = 1e-9  # as a ray; a trunk that points at the camera points nowhere in the image
 
 
 def lift_upright(engine: Callable[[Floats], Floats], points: Floats) -> Floats:
@@ -25,11 +26,11 @@ def lift_upright(engine: Callable[[Floats], Floats], points: Floats) -> Floats:
     -> (B, 17, O) as the engine gives it, in the camera as it is. A rolled camera is not told where down is: nobody in
     training lay.
     """
-    rolls = _rolls(points)
-    lie = rolls != 1
+    trunk, seen = _trunks(points)
+    lie = (abs(trunk) > _STEADY * seen) & (-trunk.imag < _LEANS * abs(trunk))
     if not lie.any():
         return engine(points)
-    rolls, points = rolls[lie, None], points.copy()
+    rolls, points = (_UP * trunk.conj() / abs(trunk))[lie, None], points.copy()
     points[lie, :, : skeleton.J] = _rolled(points[lie, :, : skeleton.J], rolls[..., None])
     points[lie, :, skeleton.J :] = np.nan
     out = engine(points).copy()
@@ -37,19 +38,13 @@ def lift_upright(engine: Callable[[Floats], Floats], points: Floats) -> Floats:
     return out
 
 
-def _rolls(points: Floats) -> Complexes:
-    """What each person's image is to be turned by, (B,) complex numbers of length 1; 1 where it stays as it is."""
+def _trunks(points: Floats) -> tuple[Complexes, Indices]:
+    """Each person's directions from pelvis to thorax, all in all, and in how many frames they are seen: (B,) each."""
     trunk = as_complex(points[:, :, _THORAX] - points[:, :, skeleton.ROOT])
-    with np.errstate(invalid="ignore"):
-        ways = trunk / abs(trunk)
-    seen = np.isfinite(ways)  # frames that hide a hip say nothing
-    mean = np.where(seen, ways, 0).sum(1) / np.maximum(seen.sum(1), 1)
-    steady = abs(mean)
-    lies = (steady > _STEADY) & ((mean * _UP.conjugate()).real < _LEANS * steady)
-    return np.where(lies, _UP * mean.conj() / np.maximum(steady, _STEADY), 1)
+    seen = ~np.isnan(trunk)  # frames that hide a hip say nothing
+    return np.where(seen, trunk * (1 / np.maximum(abs(trunk), _SHORTEST)), 0).sum(1), seen.sum(1)
 
 
 def _rolled(vectors: Floats, by: Complexes) -> Floats:
     """Vectors (..., 2) turned by complex numbers (...)."""
-    turned = as_complex(vectors) * by
-    return np.stack([turned.real, turned.imag], -1)
+    return as_points(as_complex(vectors) * by)

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pstmo_ros.core import skeleton
-from pstmo_ros.core.types import Floats, Move
+from pstmo_ros.core.types import Floats, Indices, Move
 
 Stamps = npt.NDArray[np.int64]
-Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class History:
 
     def add(self, stamp_ns: int, joints: Floats) -> None:
         """Insert joints (17, 2), NaN where unseen, at their place in time; an equal stamp is replaced."""
-        at = self._first + int(np.searchsorted(self.stamps_ns, stamp_ns))
+        at = self._first + int(self.stamps_ns.searchsorted(stamp_ns))
         if at < self._end and self._stamps[at] == stamp_ns:
             self._joints[at] = joints
             return
@@ -85,7 +84,7 @@ class History:
         self._end += 1
         # As of the frame before the newest: poses that wait for a look-ahead need their past after a pause, too.
         oldest = self._stamps[max(self._end - 2, self._first)] - self._keep_ns
-        self._first += int(np.searchsorted(self.stamps_ns, oldest))
+        self._first += int(self.stamps_ns.searchsorted(oldest))
 
     def reorder(self, joints: Indices, since_ns: int) -> None:
         """Let every frame held since then have its joints in the order ``joints`` (17,)."""
@@ -101,15 +100,18 @@ class History:
         if len(self) == 0:
             return np.full((len(grid_ns), skeleton.J, 2), np.nan, np.float32)
         stamps, joints = self.stamps_ns, self.joints
-        grid = np.clip(grid_ns, stamps[0], stamps[-1])
-        lo, hi = np.searchsorted(stamps, grid, "right") - 1, np.searchsorted(stamps, grid, "left")
-        # What every frame saw lies between the two frames around an instant, the same for all such joints.
-        t_lo, span = stamps[lo], stamps[hi] - stamps[lo]
+        grid = np.minimum(np.maximum(grid_ns, stamps[0]), stamps[-1])
+        lo, hi = stamps.searchsorted(grid, "right") - 1, stamps.searchsorted(grid, "left")
+        # What both frames around an instant saw lies between them, the same for all such joints.
+        t_lo = stamps[lo]
+        span = stamps[hi] - t_lo
         weight = ((grid - t_lo) / np.maximum(span, 1)).astype(np.float32)[:, None, None]
-        out = joints[lo] * (1 - weight) + joints[hi] * weight
+        out = joints[lo]
+        out += (joints[hi] - out) * weight
+        unseen = np.isnan(out[..., 0])
         out[span > self._max_gap_ns] = np.nan
-        gone = np.flatnonzero(np.isnan(joints[..., 0]).any(0))
-        if len(gone):
+        if unseen.any():
+            gone = np.flatnonzero(unseen.any(0))
             out[:, gone] = self._bridged(grid, lo, hi, gone)
         return out
 

@@ -34,7 +34,7 @@ class Diagnostics:
         self._forwards: deque[tuple[float, float]] = deque(maxlen=2000)  # the same of the model's part of it
         self._counts: Counter[str] = Counter()
         self._faults: dict[str, tuple[float, int]] = {}  # text -> when last, level
-        self._age_s = float("nan")
+        self._stamp_ns: int | None = None  # of the newest keypoints
         self._refused_since: float | None = None  # while keypoints are: then nobody knows whether there are people
         self._last_error = "none"
         self.active = False
@@ -48,7 +48,7 @@ class Diagnostics:
 
     def activated(self, topics: Sequence[str]) -> None:
         """Keypoints are expected from now on, on these topics."""
-        self.active, self._topics, self._refused_since, self._age_s = True, topics, None, float("nan")
+        self.active, self._topics, self._refused_since, self._stamp_ns = True, topics, None, None
         for times in (self._received, self._latencies, self._forwards):
             times.clear()
 
@@ -56,11 +56,11 @@ class Diagnostics:
         """Keypoints are no longer listened to, and nobody is followed."""
         self.active, self.people = False, {}
 
-    def received(self, age_s: float) -> None:
-        """A keypoint message arrived, stamped ``age_s`` before the node's clock."""
+    def received(self, stamp_ns: int) -> None:
+        """A keypoint message arrived, stamped by the node's clock."""
         self._received.append(time.monotonic())
         self._counts["keypoints received"] += 1
-        self._age_s = age_s
+        self._stamp_ns = stamp_ns
 
     def took(self, them: bool) -> None:
         """Whether the keypoints that have just arrived can be lifted."""
@@ -109,7 +109,7 @@ class Diagnostics:
         values = self._about | {
             "input rate": f"{_rate(now, list(self._received)):.1f} Hz",
             "output rate": f"{_rate(now, [at for at, _ in list(self._latencies)]):.1f} Hz",
-            "age of newest keypoints": f"{self._age_s + (now - self._received[-1] if self._received else 0):.3f} s",
+            "age of newest keypoints": f"{self._age_s():.3f} s",
             "latency p50": f"{p50:.1f} ms",
             "latency p99": f"{p99:.1f} ms",
             FORWARD: f"{_percentiles_ms(now, self._forwards)[0]:.2f} ms",
@@ -133,6 +133,11 @@ class Diagnostics:
         message = DiagnosticArray(status=[self.status()])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
+
+    def _age_s(self) -> float:
+        """Of the newest keypoints, by the node's clock; NaN where there are none."""
+        now_ns = self._node.get_clock().now().nanoseconds
+        return float("nan") if self._stamp_ns is None else (now_ns - self._stamp_ns) * 1e-9
 
     def _fault(self, text: str, level: int) -> None:
         self._faults[text] = (time.monotonic(), level)

@@ -41,15 +41,18 @@ def positions_m(poses: Sequence[Pose3D]) -> Floats:
     return np.array([shown_m(p) for p in poses], np.float64).reshape(-1, skeleton.J, 3)
 
 
-def skeletons(header: Header, poses: Sequence[Pose3D]) -> PointCloud2:
-    """~/skeletons: height = people, width = 17; x y z (m) score person_id vx vy vz (m/s) std (m); NaN if not known."""
+def skeletons(header: Header, poses: Sequence[Pose3D], message: PointCloud2 | None = None) -> PointCloud2:
+    """~/skeletons: height = people, width = 17; x y z (m) score person_id vx vy vz (m/s) std (m); NaN if not known.
+
+    message: one that was sent, to be used again: rclpy is slow at making them.
+    """
     points = np.empty((len(poses), skeleton.J), SKELETON_POINT)
     for row, pose in zip(points, poses, strict=True):
         row["x"], row["y"], row["z"] = shown_m(pose).T
         row["score"], row["person_id"] = pose.scores, pose.person_id
         row["vx"], row["vy"], row["vz"] = pose.velocity_m_s.T
         row["std"] = np.nan if pose.std_m is None else pose.std_m
-    return cloud(header, points)
+    return cloud(header, points, message)
 
 
 def keypoints(header: Header, frame: Floats, person_ids: npt.NDArray[np.int64] | None) -> PointCloud2:
@@ -158,11 +161,14 @@ def _marker(namespace: str, kind: int, person_id: int, lifetime: Duration, size_
     return marker
 
 
-def cloud(header: Header, points: npt.NDArray[np.void]) -> PointCloud2:
-    """A (P, J) structured array as an organised cloud, to be sent as it is: clouds of one type share their fields."""
-    message = PointCloud2(header=header, height=points.shape[0], width=points.shape[1])
-    message.fields = [*_fields(points.dtype)]
-    message.point_step = points.dtype.itemsize
+def cloud(header: Header, points: npt.NDArray[np.void], message: PointCloud2 | None = None) -> PointCloud2:
+    """A (P, J) structured array as an organised cloud, to be sent as it is: clouds of one type share their fields.
+
+    message: another cloud of this type, to be used again.
+    """
+    if message is None:
+        message = PointCloud2(fields=[*_fields(points.dtype)], point_step=points.dtype.itemsize)
+    message.header, (message.height, message.width) = header, points.shape
     message.row_step = message.point_step * message.width
     message.is_dense = bool(np.isfinite(points["x"]).all())
     message.data = array.array("B", points.tobytes())

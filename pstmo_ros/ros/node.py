@@ -159,7 +159,7 @@ class Lifter(LifecycleNode):
         arrived = time.monotonic()
         try:
             header = find(self._calibration.frame_id)
-            self._diagnostics.received((self.get_clock().now().nanoseconds - stamp_ns(header)) * 1e-9)
+            self._diagnostics.received(stamp_ns(header))
             if min(self._calibration.size_px) <= 0:
                 why = self._calibration.why_not
                 self._refuse(f"keypoints are not lifted: {why}, and parameter image_size is not set")
@@ -210,7 +210,8 @@ class Lifter(LifecycleNode):
             frame_id = job.header.frame_id + ("" if known else ROOT_RELATIVE)
             for stamp in job.windows.stamps_ns:  # also where nobody is, which is worth knowing
                 due = [p for p in poses if p.stamp_ns == stamp]
-                self._publish(Header(stamp=messages.stamp(stamp), frame_id=frame_id), due)
+                own = known and stamp == stamp_ns(job.header)  # rclpy is slow at making another
+                self._publish(job.header if own else Header(stamp=messages.stamp(stamp), frame_id=frame_id), due)
             self._diagnostics.published(time.monotonic() - job.arrived)
         except NoTransform as e:
             self._warn(f"poses are not published: {e}", key="transform")

@@ -47,7 +47,8 @@ class Outputs:
         names = self._names = _Names(keypoints)
         self._rep155 = _Rep155(node, config, keypoints, names) if config.rep155 else None
         self._topics: list[tuple[Any, Make]] = []
-        self._add("~/skeletons", PointCloud2, lambda header, poses, frames: messages.skeletons(header, poses))
+        again = messages.skeletons(Header(), ())
+        self._add("~/skeletons", PointCloud2, lambda header, poses, _: messages.skeletons(header, poses, again))
         self._add("~/poses", PoseArray, lambda header, poses, frames: messages.pose_array(header, poses, frames()))
         self._drawn = self._add("~/markers", MarkerArray, lambda header, poses, _: self.markers.update(header, poses))
         self._add(
