@@ -121,7 +121,7 @@ def follow(motions: Sequence[Motion], seen: Comparison, pairs: Mapping[int, int]
     people, which = list(pairs), list(pairs.values())
     state, shape = seen.state[which], seen.shape[which]
     off, now = seen.off[which, people], seen.now[which, people]
-    leap = np.square(off / _SURE) / (state[:, 2] + _MEASURED)
+    leap = off * off / (state[:, 2] + _MEASURED) / _SURE**2
     state[:, 2:] *= np.maximum(1, leap.sum(-1) / 3)[:, None, None]
     gain = state[:, 2:4] / (state[:, 2:3] + _MEASURED)
     step = gain * off[:, None]
@@ -129,7 +129,7 @@ def follow(motions: Sequence[Motion], seen: Comparison, pairs: Mapping[int, int]
     state[:, :2] += step
     state[:, 4] -= gain[:, 1] * state[:, 3]
     state[:, 2:4] *= 1 - gain[:, :1]
-    dt = np.array([seen.stamp_ns - motions[t].stamp_ns for t in which])[:, None] * 1e-9
+    dt = np.array([(seen.stamp_ns - motions[t].stamp_ns) * 1e-9 for t in which])[:, None]
     # Only what no move and no scale explains is a change of shape: else size and shape would drift apart.
     changed = np.where(np.isnan(shape), now, shape + (1 - np.exp(-dt / _SHAPE_TAU_S)) * (now - shape))
     shape = np.where(np.isnan(now), shape, changed)
@@ -150,19 +150,20 @@ def associate(
     and two that are swapped in mid-air are recognised.
     """
     alike = similarity(abs(seen.now - seen.shape[:, None]))
-    seen_ns = np.array([m.stamp_ns for m in motions])
+    gap_s = np.array([abs(seen.stamp_ns - m.stamp_ns) * 1e-9 for m in motions])
+    newest_ns = max(m.stamp_ns for m in motions)
+    hidden = np.array([m.stamp_ns < newest_ns for m in motions])
     variance = seen.state[:, None, 2] + _MEASURED
-    surprise = (np.square(seen.off) / variance).sum(-1)
-    unlikely = (_TAIL + 3) / 2 * np.log1p(surprise / _TAIL) + np.log(variance / _MEASURED).sum(-1) / 2
+    surprise = (seen.off * seen.off / variance).sum(-1)
+    unlikely = (_TAIL + 3) / 2 * np.log(1 + surprise / _TAIL) + np.log(variance / _MEASURED).sum(-1) / 2
     worth = _GATE - unlikely + _SHAPE_WORTH * np.log(np.maximum(alike, 1e-3))
-    worth -= _HIDDEN_COST * (seen_ns < seen_ns.max())[:, None]
-    gap_s = abs(seen.stamp_ns - seen_ns) * 1e-9
-    glimpse = np.isfinite(seen.now).sum(-1) < LEAST_JOINTS
+    worth -= _HIDDEN_COST * hidden[:, None]
+    glimpse = (~np.isnan(seen.now)).sum(-1) < LEAST_JOINTS
     unknown = (alike < min_similarity) | (glimpse & (gap_s > _GLIMPSE_S)[:, None])
     worth = np.where(unknown, 0, np.maximum(worth, 0))
     if person_ids is not None:
         near = np.hypot(seen.off[..., 0], seen.off[..., 1]) <= (_NEAR + _NEAR_PER_S * gap_s)[:, None]
-        worth += _TRUST * (np.equal.outer(track_ids, person_ids) & near)
+        worth += _TRUST * ((np.array(track_ids)[:, None] == np.array(person_ids)) & near)
     rows, columns = linear_sum_assignment(-worth)
     found = zip(rows.tolist(), columns.tolist(), worth[rows, columns].tolist(), strict=True)
     return {p: t for t, p, how_much in found if how_much > 0}
@@ -173,8 +174,9 @@ def similarity(apart: Floats) -> Floats:
 
     NaN where unseen; 0 where nothing is seen.
     """
-    seen = np.isfinite(apart)
-    alike = np.exp(-np.square(np.where(seen, apart, np.inf) / _TOLERANCE) / 2)
+    seen = ~np.isnan(apart)
+    off = np.where(seen, apart, np.inf) / _TOLERANCE
+    alike = np.exp(off * off / -2)
     return alike.sum(-1) / np.maximum(seen.sum(-1), 1)
 
 
@@ -194,7 +196,7 @@ def _body_size(joints_px: Floats) -> float:
 def _predicted(motions: Sequence[Motion], stamp_ns: int) -> Floats:
     """States (T, 5, 3) of everyone at a stamp, before or after their own."""
     state = np.array([m.state for m in motions])
-    dt = np.array([stamp_ns - m.stamp_ns for m in motions])[:, None] * 1e-9
+    dt = np.array([(stamp_ns - m.stamp_ns) * 1e-9 for m in motions])[:, None]
     powers = dt**_POWERS
     moved = (powers @ _MOVES.reshape(3, -1)).reshape(-1, 5, 5) @ state
     return moved + (abs(dt) * powers @ _PUSHES.reshape(3, -1)).reshape(-1, 5, 3)

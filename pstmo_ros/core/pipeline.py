@@ -96,10 +96,12 @@ class PoseLifter:
         points = normalize(windows.joints_px, windows.size_px, camera, self.normalization)
         if self.takes_gravity:
             points = with_down(points, camera.down if camera else None)
+        joints_px, scores = np.array([d.joints_px for d in due]), np.array([d.scores for d in due])
+        rays = None if camera is None else camera.rays(joints_px)
         out = self.engine(points)
         poses, std = out[..., :3], out[..., 3] if out.shape[-1] > 3 else [None] * len(due)
         poses = poses - poses[:, skeleton.ROOT, None]
-        roots = self._place(poses, due, camera)
+        roots = np.full((len(due), 3), np.nan) if rays is None else place(poses, rays, scores)
         for d in due:
             d.track.filter_in(view is not None and d.stand is not None, self.tracks.smoothing)
         return [_finish(*each, view) for each in zip(due, poses, roots, std, strict=True)]
@@ -110,11 +112,6 @@ class PoseLifter:
         if view := self.tracks.steadier.view:  # as large as the camera's image was when it began
             size_px = (view.camera.width, view.camera.height)
         return Windows(due, self.tracks.answered, joints_px, size_px, view)
-
-    def _place(self, poses: Floats, due: list[Due], camera: Camera | None) -> Floats:
-        if camera is None:
-            return np.full((len(due), 3), np.nan)
-        return place(poses, camera.rays(np.array([d.joints_px for d in due])), np.array([d.scores for d in due]))
 
 
 def _finish(due: Due, pose: Floats, root: Floats, std: Floats | None, view: View | None) -> Pose3D:

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import QoSProfile
 
-from pstmo_ros.core.tracks import State
+from pstmo_ros.core.tracks import State, Tracks
 from pstmo_ros.core.types import Floats
 from pstmo_ros.ros.inputs import overridable
 
@@ -29,6 +29,7 @@ class Diagnostics:
     def __init__(self, node: Any, about: dict[str, str]) -> None:
         """about: what does not change while configured, such as model and engine."""
         self._node, self._about = node, about
+        self.tracks: Tracks | None = None
         self._received: deque[float] = deque(maxlen=2000)  # arrivals, by the monotonic clock
         self._latencies: deque[tuple[float, float]] = deque(maxlen=2000)  # when, and how long it took
         self._forwards: deque[tuple[float, float]] = deque(maxlen=2000)  # the same of the model's part of it
@@ -39,7 +40,6 @@ class Diagnostics:
         self._last_error = "none"
         self.active = False
         self._topics: Sequence[str] = ()
-        self.people: dict[str, int] = {}
         self.skipped = 0
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", **overridable(QoSProfile(depth=10)))
         # A steady clock: with use_sim_time and no simulator, the node's own clock stands still.
@@ -54,7 +54,7 @@ class Diagnostics:
 
     def deactivated(self) -> None:
         """Keypoints are no longer listened to, and nobody is followed."""
-        self.active, self.people = False, {}
+        self.active = False
 
     def received(self, stamp_ns: int) -> None:
         """A keypoint message arrived, stamped by the node's clock."""
@@ -114,7 +114,7 @@ class Diagnostics:
             "latency p99": f"{p99:.1f} ms",
             FORWARD: f"{_percentiles_ms(now, self._forwards)[0]:.2f} ms",
             "frames skipped (too slow)": str(self.skipped),
-            **{f"people {state}": str(n) for state, n in self.people.items()},
+            **{f"people {state}": str(n) for state, n in self._people().items()},
             **{name: str(n) for name, n in list(self._counts.items())},
             "last error": self._last_error,
         }
@@ -133,6 +133,13 @@ class Diagnostics:
         message = DiagnosticArray(status=[self.status()])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
+
+    def _people(self) -> dict[str, int]:
+        """How many are tracked, and how many are hidden; of a node that is not active, nothing."""
+        if not self.active or self.tracks is None:
+            return {}
+        states = [self.tracks.state(i) for i in self.tracks.person_ids]
+        return {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
 
     def _age_s(self) -> float:
         """Of the newest keypoints, by the node's clock; NaN where there are none."""
@@ -166,7 +173,7 @@ class Diagnostics:
         last = self._latencies[-1][0] if self._latencies else self._received[0]
         if self._refused_since is not None:
             return now - max(last, self._refused_since)
-        return now - last if self.people.get(State.TRACKED.value) else 0.0
+        return now - last if self._people().get(State.TRACKED.value) else 0.0
 
 
 def _percentiles_ms(now: float, taken: deque[tuple[float, float]]) -> tuple[float, float]:

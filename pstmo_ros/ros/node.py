@@ -22,7 +22,7 @@ from pstmo_ros.adapters.point_cloud import ROOT_RELATIVE
 from pstmo_ros.core import bundle as bundles
 from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.pipeline import PoseLifter, Windows
-from pstmo_ros.core.tracks import Oddity, State
+from pstmo_ros.core.tracks import Oddity
 from pstmo_ros.core.types import Frame2D, Pose3D
 from pstmo_ros.engines import EngineError, load_engine, model_path
 from pstmo_ros.ros import messages
@@ -112,6 +112,7 @@ class Lifter(LifecycleNode):
         }
         self._diagnostics = Diagnostics(self, about)
         self._lifter = PoseLifter(bundle, self._diagnostics.timed(engine.infer), config.lifter)
+        self._diagnostics.tracks = self._lifter.tracks
         info(", ".join(f"{name} {value}" for name, value in about.items()))
         if config.gravity_frame and not bundle.config.gravity:
             self.get_logger().warning(f"gravity_frame has no effect: model {config.model} was not trained with gravity")
@@ -197,8 +198,6 @@ class Lifter(LifecycleNode):
             self._warn(apart, key="clocks")
         if self._worker is not None and windows.stamps_ns:
             self._worker.put(Job(header, windows, camera, arrived))
-        states = [tracks.state(i) for i in tracks.person_ids]
-        self._diagnostics.people = {s.value: states.count(s) for s in (State.TRACKED, State.OCCLUDED)}
 
     def _lift(self, job: Job) -> None:
         """The worker's part: lift, and publish in the order of stamps."""
