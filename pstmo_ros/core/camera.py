@@ -17,8 +17,9 @@ from pstmo_ros.core.types import Floats
 LENSES = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 _STEPS, _DONE = 30, 1e-7  # of Newton's method: at most so many, or until no ray moves further than that
 _FLAT, _FAR, _WRONG = 0.05, 0.5, 1e-6  # its least slope and longest step, and what is no solution
-_SMALL = 0.2  # share of a ray by which its first guess may be longer or shorter
+_SMALL = 0.05  # share of a ray by which its first guess may be longer or shorter: further out, lenses fold
 _NEAR = 1e-3  # whoever is so near is there with the next step, whose error is as the square of this one's
+_OUTERMOST = math.tan(math.radians(85))  # of the rays that any but a fisheye's lens could show
 _WIDEST = math.radians(89)  # a fisheye's rays beyond have no x/z that the model could use
 
 
@@ -149,21 +150,22 @@ class Camera:
             x, y = x - move_x, y - move_y
             if ending:
                 break
-        # Pixels that the lens' fold leaves out also have a solution, on the other side of the axis.
-        found = ~wrong & (x * to_x + y * to_y >= 0)
+        found = ~wrong & (
+            x * x + y * y < _fold(self)
+        )  # beyond it, or across the axis, lie other rays of the same pixels
         rays = np.empty_like(distorted)
         rays[..., 0], rays[..., 1] = np.where(found, x, np.nan), np.where(found, y, np.nan)
         return rays
 
     def _straight(self, r2: Floats) -> Floats:
         """About what distorted rays, of that length squared, are to be multiplied by: the first terms of the radial
-        distortion's inverse (Drap and Lefèvre 2016), as far as they are small."""
+        distortion's inverse (Drap and Lefèvre 2016), where they are small; else 1."""
         k1, k2, _, _, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0)[:8]
         a1 = k1 - k4
         a2 = k2 - k5 - k4 * a1
         a3 = k3 - k6 - k5 * a1 - k4 * a2
         more = r2 * (-a1 + r2 * (3 * a1 * a1 - a2 + r2 * (8 * a1 * a2 - 12 * a1**3 - a3)))
-        return 1 + np.minimum(np.maximum(more, -_SMALL), _SMALL)
+        return 1 + np.where(abs(more) < _SMALL, more, 0)
 
     def _bend_fisheye(self, rays: Floats) -> Floats:
         r = np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -193,6 +195,14 @@ class Camera:
         k1, k2, k3, k4 = self.distortion
         t2 = theta * theta
         return 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+
+
+@lru_cache(16)
+def _fold(camera: Camera) -> float:
+    """Length squared of the rays beyond which the lens, not a fisheye, shows what is further out further in again."""
+    x = np.linspace(0, _OUTERMOST, 10000)
+    _, _, (slope, _, _) = camera._bend_with_slopes(x, np.zeros_like(x))
+    return float(x[np.argmax(~(slope > 0))]) ** 2 or math.inf
 
 
 @lru_cache(16)

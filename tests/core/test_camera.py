@@ -113,3 +113,16 @@ def test_what_a_lens_folds_away_has_no_ray_on_the_other_side():
     rays = camera.rays(np.array([[1391.0, 233.0], [1440.0, 233.0], [1490.0, 233.0], [1600.0, 233.0], [-200.0, 233.0]]))
     assert 0.8 < rays[0, 0] < rays[1, 0] < 1.1
     assert np.isnan(rays[2:]).all()
+
+
+def test_rays_are_on_this_side_of_where_lenses_fold():
+    """Going out from the axis, the image of a ray moves away from the centre until the lens folds over."""
+    rng, share = np.random.default_rng(0), np.linspace(0, 1, 50)[:, None, None]
+    for _ in range(200):
+        distortion = rng.normal(0, (0.15, 0.1, 0.001, 0.001, 0.03))
+        camera = Camera(1280, 720, *rng.uniform(500, 1200, 2), 640.0, 360.0, tuple(distortion))
+        pixels = rng.uniform((-100, -100), (1380, 820), (100, 2))
+        rays = camera.rays(pixels)
+        rays = rays[np.isfinite(rays).all(-1)]
+        out = np.linalg.norm((camera.pixels(share * rays) - (640, 360)) / (camera.fx, camera.fy), axis=-1)
+        assert (np.diff(out, axis=0) > -1e-3).all()
