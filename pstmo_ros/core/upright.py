@@ -30,7 +30,8 @@ def lift_upright(engine: Callable[[Floats], Floats], points: Floats) -> Floats:
     lie = (abs(trunk) > _STEADY * seen) & (-trunk.imag < _LEANS * abs(trunk))
     if not lie.any():
         return engine(points)
-    rolls, points = (_UP * trunk.conj() / abs(trunk))[lie, None], points.copy()
+    trunk, points = trunk[lie, None], points.copy()
+    rolls = _UP * trunk.conj() / abs(trunk)
     points[lie, :, : skeleton.J] = _rolled(points[lie, :, : skeleton.J], rolls[..., None])
     points[lie, :, skeleton.J :] = np.nan
     out = engine(points).copy()
