@@ -95,6 +95,8 @@ def page(data: Mapping[str, Any], command: str) -> str:
         parts += ["`PoseLifter.step` with the bundled models, ms per frame:", table(data["lifter"])]
     if "node" in data:
         parts += [_NODE, table(data["node"])]
+        messages = "From keypoints' message to what the lifter takes in, and from its poses to the skeletons' message:"
+        parts += [messages, table(data["messages"])]
         starts = "From a process' start to an active node, beyond the time that importing torch takes:"
         parts += [starts, table([data["starts"]])]
     return "\n\n".join(parts) + "\n"
@@ -128,6 +130,7 @@ def main(args: list[str] | None = None) -> None:
         from bench import node
 
         data["node"] = node.measure(tuple(given.models), tuple(given.loads), given.seconds, given.turns)
+        data["messages"] = node.conversions(CROWDS)
         data["starts"] = node.starts()
     data["peak_memory"] = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The node over DDS beside a bare relay of the same messages, and how long it takes to start."""
+"""The node over DDS beside a bare relay of the same messages, what messages cost, and how long it takes to start."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
+from std_msgs.msg import Header
 
 from bench.traffic import Traffic, crowd, lifter, running, send
+from pstmo_ros.adapters.point_cloud import from_point_cloud
+from pstmo_ros.core import layouts, skeleton
+from pstmo_ros.core.types import Pose3D
+from pstmo_ros.ros import messages
 from pstmo_ros.ros.graph import own_graph
 
 
@@ -43,6 +49,25 @@ def measure(
     return rows
 
 
+def conversions(people: tuple[int, ...]) -> list[dict[str, object]]:
+    """Median ms that a message's way to the lifter and the poses' way into one take, for each number of people."""
+    rows: list[dict[str, object]] = []
+    for count in people:
+        recording, header = crowd(count), Header(frame_id="camera")
+        assert recording.person_ids is not None
+        message = messages.keypoints(header, recording.keypoints[0], recording.person_ids[0])
+        layout, again = layouts.get(recording.layout), messages.skeletons(header, ())
+        frame = from_point_cloud(message, layout, recording.size_px)
+        joints = np.zeros((skeleton.J, 3), np.float32)
+        poses = [Pose3D(i, 0, joints, joints, frame.scores[0], joints, joints[:, 0]) for i in range(count)]
+        taken = {
+            "in_ms": _median_ms(from_point_cloud, message, layout, recording.size_px),
+            "out_ms": _median_ms(messages.skeletons, header, poses, again),
+        }
+        rows.append({"people": count, **taken})
+    return rows
+
+
 def starts() -> dict[str, float]:
     """Seconds from a process' start until the node is active, beyond importing torch: the first time, and again."""
     own_graph()
@@ -59,6 +84,15 @@ def starts() -> dict[str, float]:
                         break
                 taken[name] = time.monotonic() - started - torch_s
     return taken
+
+
+def _median_ms(call: Callable[..., object], *arguments: object) -> float:
+    took = []
+    for _ in range(1000):
+        started = time.perf_counter()
+        call(*arguments)
+        took.append(time.perf_counter() - started)
+    return float(np.median(took)) * 1e3
 
 
 def _seconds(command: list[str]) -> float:

@@ -21,6 +21,7 @@ def test_bench_writes_its_report(tmp_path):
     assert row["plain / torch"] == row["plain_ms"] / row["torch_ms"]
     assert [(r["model"], r["people"]) for r in data["lifter"]] == [("small", p) for p in (1, 2, 5, 10, 30)]
     assert [(r["people"], r["messages/s"]) for r in data["node"]] == [(2, 100.0)]
+    assert [r["people"] for r in data["messages"]] == [1, 2, 5, 10, 30]
     assert {"first start s", "second start s"} <= data["starts"].keys()
     for row in data["lifter"]:
         stages = [v for k, v in row.items() if k not in ("model", "people", "step_ms")]
