@@ -13,16 +13,16 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-TYPES = {  # image_size, layout and odom_frame are the lifter's, and say the same of the file
+TYPES = {  # image_size, layout, odom_frame and rectified are the lifter's, and say the same of the file
     **{"file": str, "rate": float, "loop": bool, "source_rate_hz": float, "calibration": str},
-    **{"image_size": list[int], "layout": str, "odom_frame": str},
+    **{"image_size": list[int], "layout": str, "odom_frame": str, "rectified": bool},
 }
 LIFTER = Path(get_package_share_directory("pstmo_ros")) / "launch" / "lifter.launch.py"
 ARGUMENTS = (
     ("file", "", "Recording to play; empty plays the bundled one."),
     ("rate", "1.0", "How fast to play: 1 is as recorded."),
     ("loop", "true", "Play it over and over."),
-    ("source_rate_hz", "", "For detectors' JSON, which does not say: frames per second. It needs image_size, too."),
+    ("source_rate_hz", "", "For JSON, which does not say: frames per second; it also needs image_size or calibration."),
     ("calibration", "", "Calibration file of the recording's camera (YAML, as camera_calibration writes it)."),
     ("rviz", "false", "Also start RViz with config/lifter.rviz."),
     ("log_level", "info", "debug, info, warn, error or fatal."),

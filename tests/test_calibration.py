@@ -38,6 +38,16 @@ def test_it_is_the_camera_of_the_raw_image(written):
     assert read_calibration(written) == CAMERA
 
 
+def test_the_rectified_image_has_the_projection_matrix_and_no_distortion(tmp_path, written):
+    people = [{"image_id": "0.jpg", "keypoints": [9.0, 5.0, 1.0] * 17, "idx": 1}]
+    (tmp_path / "alphapose.json").write_text(json.dumps(people))
+    source = Source(rate_hz=30, layout="coco_17", calibration=str(written), rectified=True)
+    assert read(tmp_path / "alphapose.json", source).camera == Camera(640, 480, 620.0, 622.0, 321.0, 242.0)
+    written.write_text(WRITTEN.replace("projection_matrix", "P"))
+    with pytest.raises(ValueError, match=r"head.yaml': projection_matrix is None"):
+        read(tmp_path / "alphapose.json", source)
+
+
 @pytest.mark.parametrize("name", ["equidistant", "fisheye", "kannala_brandt"])  # as in camera_info
 def test_a_fisheye_lens(written, name):
     text = WRITTEN.replace("plumb_bob", name).replace(", 0.0]\nrect", "]\nrect")

@@ -152,6 +152,13 @@ def test_a_camera_info_without_an_image_size_says_nothing(tmp_path, recording, l
     assert (got.size_px, got.camera) == (recording.size_px, None)
 
 
+def test_keypoints_of_rectified_images_are_not_undistorted(tmp_path, recording, lifted):
+    bent = dataclasses.replace(recording.camera, distortion=(0.1, 0.0, 0.0, 0.0, 0.0))
+    writer("bag")(tmp_path / "bag", dataclasses.replace(recording, camera=bent), lifted)
+    assert read(tmp_path / "bag").camera.distorted
+    assert not read(tmp_path / "bag", Source(rectified=True)).camera.distorted
+
+
 def test_a_folder_that_is_no_bag_is_named(tmp_path):
     (tmp_path / "metadata.yaml").write_text("{")
     with pytest.raises(ValueError, match="not a readable rosbag2"):

@@ -23,7 +23,8 @@ class Source:
     without camera_info. layout: the keypoint order where a file leaves it open; empty takes it from the number of
     joints. keypoints, camera_info: topics in a bag; empty takes the only one of its kind. form: YAML file for messages
     that are not known. odom_frame: in a bag, the frame of /tf that does not move, for cameras that do. calibration: of
-    the camera, a file of ROS' (formats.calibration); counts before what the recording itself says.
+    the camera, a file of ROS' (formats.calibration); counts before what the recording itself says. rectified: whether
+    the detector saw the rectified image, as ``camera_from`` has it; an .npz holds the camera of its pixels anyway.
     """
 
     rate_hz: float = 0.0
@@ -34,6 +35,7 @@ class Source:
     form: str = ""
     odom_frame: str = ""
     calibration: str = ""
+    rectified: bool = False
 
 
 def read(path: str | Path, source: Source | None = None) -> Recording:
@@ -44,7 +46,7 @@ def read(path: str | Path, source: Source | None = None) -> Recording:
     source = source or Source()
     if not source.calibration:
         return _read(Path(path), source)
-    camera = read_calibration(source.calibration)
+    camera = read_calibration(source.calibration, source.rectified)
     size_px = camera.width, camera.height
     recording = _read(Path(path), source if max(source.size_px) else dataclasses.replace(source, size_px=size_px))
     if recording.size_px != size_px:
@@ -89,10 +91,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", default="", metavar="YAML", help="of the camera, as camera_calibration writes it"
     )
+    parser.add_argument("--rectified", action="store_true", help="of a bag, or by --calibration: image_rect was seen")
     parser.add_argument("--form", default="", metavar="YAML", help="describes messages of other types")
 
 
 def source_from(args: argparse.Namespace) -> Source:
     """The options that ``add_source_options`` added."""
-    topics = args.keypoints, args.camera_info
-    return Source(args.rate, tuple(args.size), args.layout, *topics, args.form, args.odom_frame, args.calibration)
+    topics, camera = (args.keypoints, args.camera_info), (args.calibration, args.rectified)
+    return Source(args.rate, tuple(args.size), args.layout, *topics, args.form, args.odom_frame, *camera)

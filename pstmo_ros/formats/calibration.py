@@ -13,8 +13,8 @@ from pstmo_ros.core.camera import Camera
 from pstmo_ros.core.types import Floats
 
 
-def read_calibration(path: str | Path) -> Camera:
-    """The camera of a raw image. ValueError names the file, the field and what it should be."""
+def read_calibration(path: str | Path, rectified: bool = False) -> Camera:
+    """The camera of the raw image, or of the rectified one. ValueError names the file, the field and what it should be."""
     try:
         values = yaml.safe_load(Path(path).read_bytes())
     except (OSError, yaml.YAMLError, ValueError) as e:
@@ -22,6 +22,8 @@ def read_calibration(path: str | Path) -> Camera:
     values = values if isinstance(values, dict) else {}
     try:
         size_px = _whole(values, "image_width"), _whole(values, "image_height")
+        if rectified:
+            return Camera.from_matrix(_numbers(values, "projection_matrix", 12).reshape(3, 4)[:, :3], size_px)
         lens = lens_name(str(values.get("distortion_model") or ""))
         k, distortion = _numbers(values, "camera_matrix", 9), _numbers(values, "distortion_coefficients")
         return Camera.from_matrix(k.reshape(3, 3), size_px, distortion, lens)

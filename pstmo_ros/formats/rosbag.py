@@ -116,7 +116,7 @@ def _camera(bag: Any, topic: str, source: Source) -> tuple[Camera | None, tuple[
     for connection, _, data in bag.messages([c for c in bag.connections if c.topic == topic]):
         message = bag.deserialize(data, connection.msgtype)
         if min(image_size(message)) > 0:  # else it says nothing, and the node ignores it, too
-            return camera_from(message), image_size(message), message.header.frame_id
+            return camera_from(message, source.rectified), image_size(message), message.header.frame_id
     return None, source.size_px, CAMERA_FRAME
 
 

@@ -54,6 +54,7 @@ class PlayerConfig:
     keypoints_form: str = ""
     odom_frame: str = ""
     calibration: str = ""
+    rectified: bool = False
     frame_id: str = ""
     stamps: str = "now"
     publish_camera_info: bool = True
@@ -79,6 +80,7 @@ ABOUT = {
     "keypoints_form": About("YAML file that describes the messages in a bag, see config/adapters."),
     "odom_frame": About("In a bag: frame of /tf that does not move, for cameras that do."),
     "calibration": About("Calibration file of the camera (YAML, as camera_calibration writes it)."),
+    "rectified": About("In a bag, or with calibration: whether the detector saw the rectified image (image_rect)."),
     "frame_id": About("frame_id of the messages, the camera's optical frame; empty takes the recording's."),
     "stamps": About("Stamps of the messages: now (the time of playing) or recorded."),
     "publish_camera_info": About("Also send camera_info when the recording has a camera."),
@@ -104,6 +106,7 @@ class Player(Node):
                 c.keypoints_form,
                 c.odom_frame,
                 c.calibration,
+                c.rectified,
             ),
         )
         self._camera = self.recording.camera if self.config.publish_camera_info else None
