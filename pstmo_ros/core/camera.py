@@ -18,7 +18,9 @@ LENSES = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 _STEPS, _DONE = 30, 1e-7  # of Newton's method: at most so many, or until no ray moves further than that
 _FLAT, _FAR, _WRONG = 0.05, 0.5, 1e-6  # its least slope and longest step, and what is no solution
 _SMALL = 0.05  # share of a ray by which its first guess may be longer or shorter: further out, lenses fold
-_NEAR = 1e-3  # whoever is so near is there with the next step, whose error is as the square of this one's
+# Whoever is so near is there with the next step, whose error is as the square of this one's; where the lens is flat,
+# towards its fold, this one is the longer for it.
+_NEAR = 1e-3
 _OUTERMOST = math.tan(math.radians(85))  # of the rays that any but a fisheye's lens could show
 _WIDEST = math.radians(89)  # a fisheye's rays beyond have no x/z that the model could use
 
@@ -142,7 +144,8 @@ class Camera:
             determinant = xx * yy - xy * xy
             by = 1 / np.maximum(determinant, _FLAT)
             move_x, move_y = (yy * off_x - xy * off_y) * by, (xx * off_y - xy * off_x) * by
-            wrong = off_x * off_x + off_y * off_y > np.where(determinant > _FLAT, _NEAR, _WRONG) ** 2
+            near = np.where(determinant > _FLAT, _NEAR * np.minimum(determinant, 1), _WRONG)
+            wrong = off_x * off_x + off_y * off_y > near * near
             ending = not wrong.any()
             if not ending:
                 by = _FAR / np.maximum(np.hypot(move_x, move_y), _FAR)
