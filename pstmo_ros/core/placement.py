@@ -33,13 +33,14 @@ def place(poses_m: Floats, rays: Floats, scores: Floats) -> Floats:
     q = w = np.where(seen, w, 0.0)
     for _ in range(_PASSES):
         total, of_ray, of_b, of_square, of_both = (terms * q).sum(-1)
-        mean = of_ray / np.maximum(total.real, _RIDGE)
+        share = 1 / np.maximum(total.real, _RIDGE)  # dividing complex numbers by it would warn of NaN poses
+        mean = of_ray * share
         # tx and ty eliminated: one equation for tz. A tiny ridge keeps a degenerate pose (all joints on one ray)
         # solvable; it then fails the depth check.
         square = of_square - mean.conj() * of_ray
         tz = (mean.conj() * of_b - of_both).real / (square.real + _RIDGE)
         q = w / np.square(np.maximum(depth + tz[:, None], MIN_DEPTH_M))
     out = np.empty((len(at), 3))
-    out[:, :2], out[:, 2] = as_points(of_b / np.maximum(total.real, _RIDGE) + mean * tz), tz
+    out[:, :2], out[:, 2] = as_points(of_b * share + mean * tz), tz
     out[(seen.sum(-1) < LEAST_JOINTS) | (tz < MIN_DEPTH_M)] = np.nan
     return out

@@ -44,6 +44,15 @@ def test_too_few_joints_give_no_position(camera, seen):
     assert np.isnan(place(poses, rays, scores)).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_pose_that_is_not_a_number_has_no_position_and_is_nobody_elses_matter(camera):
+    poses, rays, roots = _scene(camera)
+    poses[0] = np.nan
+    translations = place(poses, rays, np.ones(rays.shape[:2]))
+    assert np.isnan(translations[0]).all()
+    np.testing.assert_allclose(translations[1:], roots[1:], atol=2e-3)
+
+
 def test_all_joints_on_one_ray_give_no_position(camera):
     poses, rays, _ = _scene(camera)
     assert np.isnan(place(poses, np.zeros_like(rays), np.ones(rays.shape[:2]))).all()
