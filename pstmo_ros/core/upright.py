@@ -42,8 +42,9 @@ def lift_upright(engine: Callable[[Floats], Floats], points: Floats) -> Floats:
 def _trunks(points: Floats) -> tuple[Complexes, Indices]:
     """Each person's directions from pelvis to thorax, all in all, and in how many frames they are seen: (B,) each."""
     trunk = as_complex(points[:, :, _THORAX] - points[:, :, skeleton.ROOT])
-    seen = ~np.isnan(trunk)  # frames that hide a hip say nothing
-    return np.where(seen, trunk * (1 / np.maximum(abs(trunk), _SHORTEST)), 0).sum(1), seen.sum(1)
+    length = abs(trunk)
+    seen = length > _SHORTEST  # frames that hide a hip, or whose trunk points at the camera, say nothing
+    return np.where(seen, trunk * (1 / np.maximum(length, _SHORTEST)), 0).sum(1), seen.sum(1)
 
 
 def _rolled(vectors: Floats, by: Complexes) -> Floats:

@@ -89,6 +89,15 @@ def test_whose_hips_are_hidden_now_and_then_lies_all_the_same(engine, standing):
     np.testing.assert_allclose(heads[1], heads[0], atol=0.02)
 
 
+def test_who_points_at_the_camera_now_and_then_lies_all_the_same(engine, standing):
+    standing[:, :, : skeleton.J] = turned(standing[:, :, : skeleton.J], 90)
+    head_on = slice(None, standing.shape[1] // 3)
+    standing[1, head_on, skeleton.index("thorax")] = standing[1, head_on, skeleton.ROOT]
+    lift_upright(engine, standing)
+    heads = engine.asked[:, -1, skeleton.index("head_top")]
+    np.testing.assert_allclose(heads[1], heads[0], atol=0.02)
+
+
 def test_who_tumbles_and_whose_trunk_is_not_seen_is_left_alone(engine, standing):
     frames = standing.shape[1]
     for t in range(frames):
