@@ -153,9 +153,8 @@ class Camera:
             x, y = x - move_x, y - move_y
             if ending:
                 break
-        found = ~wrong & (
-            x * x + y * y < _fold(self)
-        )  # beyond it, or across the axis, lie other rays of the same pixels
+        # Beyond the fold, and across the axis, are other rays of the same pixels.
+        found = ~wrong & (x * x + y * y < _fold(self))
         rays = np.empty_like(distorted)
         rays[..., 0], rays[..., 1] = np.where(found, x, np.nan), np.where(found, y, np.nan)
         return rays

@@ -15,7 +15,7 @@ Move = Callable[[Floats], Floats]  # points (..., 2) px of one image -> where th
 
 
 def as_complex(points: Floats) -> Complexes:
-    """Points (..., 2) as x + iy (...)."""
+    """Points (..., 2), float32 or float64, as x + iy (...)."""
     kind = np.complex64 if points.dtype == np.float32 else np.complex128
     return np.asarray(points, order="C").view(kind)[..., 0]
 

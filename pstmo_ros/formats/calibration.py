@@ -14,7 +14,7 @@ from pstmo_ros.core.types import Floats
 
 
 def read_calibration(path: str | Path, rectified: bool = False) -> Camera:
-    """The camera of the raw image, or of the rectified one. ValueError names the file, the field and what it should be."""
+    """The camera of the raw or the rectified image. ValueError names the file, the field and what it should be."""
     try:
         values = yaml.safe_load(Path(path).read_bytes())
     except (OSError, yaml.YAMLError, ValueError) as e:

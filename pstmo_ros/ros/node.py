@@ -207,10 +207,10 @@ class Lifter(LifecycleNode):
                 camera = self._transforms.upright(camera, job.header)
             poses = [p for p in self._lifter.lift(job.windows, camera) if not known or p.position_m is not None]
             frame_id = job.header.frame_id + ("" if known else ROOT_RELATIVE)
+            fits = stamp_ns(job.header) if known and isinstance(job.header, Header) else None  # making another is slow
             for stamp in job.windows.stamps_ns:  # also where nobody is, which is worth knowing
-                due = [p for p in poses if p.stamp_ns == stamp]
-                own = known and stamp == stamp_ns(job.header)  # rclpy is slow at making another
-                self._publish(job.header if own else Header(stamp=messages.stamp(stamp), frame_id=frame_id), due)
+                header = job.header if stamp == fits else Header(stamp=messages.stamp(stamp), frame_id=frame_id)
+                self._publish(header, [p for p in poses if p.stamp_ns == stamp])
             self._diagnostics.published(time.monotonic() - job.arrived)
         except NoTransform as e:
             self._warn(f"poses are not published: {e}", key="transform")
