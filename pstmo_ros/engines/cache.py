@@ -20,6 +20,8 @@ from pstmo_ros.engines.engine import Engine, Recipe
 log = logging.getLogger(__name__)
 
 _LIST = "files.json"
+_SCRATCH = "pstmo_ros_compiling_"
+_LEFT_S = 24 * 3600.0  # longer than any compilation
 _PACKAGE = Path(__file__).parents[1]
 _compiling = threading.Lock()  # torch.export fails in two threads at once; and the second finds what the first made
 
@@ -49,8 +51,8 @@ def build(recipe: Recipe, prove: Callable[[Engine], object], also: Callable[[Pat
     """
     folder, started = entry(recipe), time.monotonic()
     log.info("compiling the model with %s (once; later starts use %s) ...", recipe.title, folder)
-    with tempfile.TemporaryDirectory(prefix="pstmo_ros_") as scratch:
-        part = Path(scratch) / "engine"
+    with _scratch(Path(tempfile.gettempdir())) as scratch:
+        part = scratch / "engine"
         part.mkdir()
         recipe.write(part)
         log.info("compiled in %.1f s", time.monotonic() - started)
@@ -123,14 +125,22 @@ def entry(recipe: Recipe) -> Path:
 
 def _put(made: Path, folder: Path) -> None:
     """Copy an entry or a file to its place in one step, so that nobody meets half of one; what is there goes whole."""
-    aside = Path(tempfile.mkdtemp(dir=_made_root()))
-    try:
+    with _scratch(_made_root()) as aside:
         (shutil.copytree if made.is_dir() else shutil.copyfile)(made, aside / "new")
         with contextlib.suppress(FileNotFoundError):
             folder.rename(aside / "old")
         (aside / "new").rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A folder of one's own in another one. Who is killed leaves theirs behind: a later compilation removes it."""
+    with contextlib.suppress(OSError):  # another one may be at it, too
+        for left in parent.glob(f"{_SCRATCH}*"):
+            if time.time() - left.lstat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=parent, ignore_cleanup_errors=True) as made:
+        yield Path(made)
 
 
 def _check(folder: Path, key: tuple[str, ...]) -> None:

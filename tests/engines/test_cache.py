@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -213,6 +215,39 @@ def test_a_full_disk_leaves_nothing_behind(least, tmp_path, monkeypatch, caplog)
     assert load_engine(least, "openvino", FP32).name.startswith("openvino")
     assert "No space left on device" in caplog.text
     assert not list((tmp_path / "pstmo_ros").iterdir())
+
+
+@pytest.mark.parametrize("killed_while", ["write", "_put"])
+def test_what_a_killed_compilation_leaves_is_removed_by_one_of_another_day(least, killed_while, tmp_path, monkeypatch):
+    folders = {name: tmp_path / name for name in ("temporary", "cache")}
+    for variable, folder in zip(("TMPDIR", "XDG_CACHE_HOME"), folders.values(), strict=True):
+        folder.mkdir()
+        monkeypatch.setenv(variable, str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)  # it is asked for once, and then kept
+    code = f"""
+import os, shutil
+from pstmo_ros.core.bundle import load
+from pstmo_ros.engines import ENGINES, Options, cache
+recipe = ENGINES["openvino"](load({str(least.path)!r}), Options(precision="fp32"))
+def die(*_):
+    os.kill(os.getpid(), 9)
+if {killed_while!r} == "write":
+    recipe = recipe._replace(write=die)
+shutil.copytree = die
+cache.build(recipe, prove=str)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    left = [*folders["temporary"].glob("pstmo_ros_*"), *folders["cache"].glob("pstmo_ros/*")]
+    assert len(left) == (1 if killed_while == "write" else 2)
+    mine = folders["temporary"] / "pstmo_ros_recordings"
+    mine.mkdir()
+    load_engine(least, "openvino", FP32)
+    assert all(folder.exists() for folder in left)  # whose these are may be at work still
+    for folder in (*left, mine):
+        os.utime(folder, (0, 0))
+    cache.build(engines.ENGINES["openvino"](least, FP32), prove=str)
+    assert not any(folder.exists() for folder in left)
+    assert mine.exists()
 
 
 def test_what_does_not_prove_itself_is_not_stored(least, tmp_path, monkeypatch):
