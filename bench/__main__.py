@@ -21,18 +21,40 @@ from typing import Any
 import torch
 
 from bench import engines, lifter
+from pstmo_ros.core.bundle import load as load_bundle
+from pstmo_ros.core.model_config import ModelConfig
+from pstmo_ros.engines import model_path
+from training import arguments
 
 PARTS = ("engines", "lifter", "node")
 MODELS = ("small", "realtime", "accurate")
 CROWDS = (1, 2, 5, 10, 30)
 _UNITS = {"AVX-512": "avx512f", "VNNI": "_vnni", "AMX": "amx_bf16"}  # what there is in /proc/cpuinfo of those
+_positive = arguments.number(float, 0.01)
 LOADS = ((1, 50.0), (1, 200.0), (10, 50.0))  # people, and messages a second
 
 
 def load(text: str) -> tuple[int, float]:
     """One of LOADS: "10x50" are ten people, 50 messages a second."""
     people, _, rate_hz = text.partition("x")
-    return int(people), float(rate_hz)
+    return arguments.count(people), _positive(rate_hz)
+
+
+def frames(text: str) -> int:
+    """A window's length that there are models of."""
+    try:
+        return ModelConfig(frames=int(text)).frames
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def model(text: str) -> str:
+    """A model's name or file, once it has been read."""
+    try:
+        load_bundle(model_path(text))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+    return text
 
 
 def machine() -> str:
@@ -105,37 +127,42 @@ def page(data: Mapping[str, Any], command: str) -> str:
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="node needs ROS 2, the others do not")
-    parser.add_argument("--frames", type=int, nargs="+", default=[27, 81, 243])
-    parser.add_argument("--people", type=int, nargs="+", default=[1, 2, 10, 32])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--models", nargs="+", default=MODELS, help="that lifter and node run with")
+    parser.add_argument("--frames", type=frames, nargs="+", default=[27, 81, 243])
+    parser.add_argument("--people", type=arguments.count, nargs="+", default=[1, 2, 10, 32])
+    parser.add_argument("--rounds", type=arguments.count, default=5)
+    parser.add_argument("--models", type=model, nargs="+", default=MODELS, help="that lifter and node run with")
     parser.add_argument(
-        "--steps", type=int, default=600, help="frames that the lifter is given for each number of people"
+        "--steps", type=arguments.count, default=600, help="frames that the lifter is given for each number of people"
     )
     parser.add_argument("--loads", nargs="+", type=load, default=LOADS, metavar="PEOPLExHZ", help="of the node")
-    parser.add_argument("--seconds", type=float, default=18.0, help="of messages in all, for each node")
-    parser.add_argument("--turns", type=int, default=3, help="that relay and nodes take, for as long in all")
+    parser.add_argument("--seconds", type=_positive, default=18.0, help="of messages in all, for each node")
+    parser.add_argument(
+        "--turns", type=arguments.count, default=3, help="that relay and nodes take, for as long in all"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/bench"), help="without ending")
     given = parser.parse_args(args)
+    try:  # now, not after minutes of measuring
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        parser.error(f"argument --out: {e}")
+    if "node" in given.parts:
+        from bench import node  # without ROS 2, it fails here
     logging.getLogger("pstmo_ros.engines").setLevel(logging.ERROR)  # what this machine lacks has no column
     data: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = folder  # random weights are not worth keeping
+        os.environ["XDG_CACHE_HOME"] = folder  # random weights are not worth keeping; nodes have it, too
         if "engines" in given.parts:
             rows = engines.measure(tuple(given.frames), tuple(given.people), given.rounds, Path(folder))
             data["engines"] = [with_ratios(row) for row in rows]
         if "lifter" in given.parts:
             data["lifter"] = [row for m in given.models for row in lifter.measure(m, CROWDS, given.steps)]
-    if "node" in given.parts:
-        from bench import node
-
-        data["node"] = node.measure(tuple(given.models), tuple(given.loads), given.seconds, given.turns)
-        data["messages"] = node.conversions(CROWDS)
-        data["starts"] = node.starts()
+        if "node" in given.parts:
+            data["node"] = node.measure(tuple(given.models), tuple(given.loads), given.seconds, given.turns)
+            data["messages"] = node.conversions(CROWDS)
+            data["starts"] = node.starts()
     data["peak_memory"] = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
     if torch.cuda.is_available():
         data["peak_memory"] += f", {torch.cuda.max_memory_reserved() / 2**20:.0f} MB on the GPU"
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     Path(f"{given.out}.json").write_text(json.dumps(data, indent=1) + "\n")
     report = page(data, f"python -m bench {' '.join(sys.argv[1:] if args is None else args)}".strip())
     Path(f"{given.out}.md").write_text(report)
