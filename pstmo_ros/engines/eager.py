@@ -23,7 +23,7 @@ class EagerEngine(Engine):
         self._model, self._device = model.to(device), device
         if options.threads:
             torch.set_num_threads(options.threads)
-        self.name = f"torch ({device})"
+        self.name = f"torch ({device}, {options.settled})"
 
     @torch.inference_mode()
     def _run(self, windows: Floats) -> Floats:

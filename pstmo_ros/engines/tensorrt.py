@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
     def write(folder: Path) -> None:
         program = exported(bundle, options.precision, "cuda", options.people, BUCKETS[-1])
         accepted = inspect.signature(trt.dynamo.compile).parameters
-        with cache.shared(f"tensorrt_timing_{trt.__version__}.bin", folder.parent) as timings:
+        gpu = re.sub(r"\W+", "_", torch.cuda.get_device_name())  # TensorRT refuses timings of another
+        with cache.shared(f"tensorrt_timing_{trt.__version__}_{gpu}.bin", folder.parent) as timings:
             compiled = trt.dynamo.compile(
                 program,
                 arg_inputs=[trt.Input(**input_shapes(shape, options.people), dtype=torch.float32)],

@@ -104,7 +104,7 @@ def test_tensorrt_gets_the_graph_in_the_precision_asked_for_and_stores_it_as_it_
     trt.dynamo.compile = compile
     monkeypatch.setitem(sys.modules, "torch_tensorrt", trt)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Orin")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Orin (nvgpu)/integrated")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 7))
     monkeypatch.setattr(tensorrt, "exported", lambda bundle, *how: got.update(exported=how))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -117,8 +117,9 @@ def test_tensorrt_gets_the_graph_in_the_precision_asked_for_and_stores_it_as_it_
     assert not got["arguments"]["cache_built_engines"]
     assert not got["arguments"]["reuse_cached_engines"]
     assert not got["arguments"]["kwargs"]
-    # Not in the cache: torch_tensorrt writes over it in place.
-    assert got["arguments"]["timing_cache_path"] == str(tmp_path / "tensorrt_timing_2.8.0.bin")
+    # Not in the cache: torch_tensorrt writes over it in place. Each GPU's own: TensorRT refuses another's.
+    name = "tensorrt_timing_2.8.0_Orin_nvgpu_integrated.bin"
+    assert got["arguments"]["timing_cache_path"] == str(tmp_path / name)
 
 
 def test_an_engine_of_another_torch_cuda_or_chip_is_another_one(monkeypatch):

@@ -212,7 +212,7 @@ def test_without_openvino_auto_is_torch(bundle, monkeypatch, caplog):
 def test_a_gpu_that_does_not_work_leaves_the_cpu(bundle, monkeypatch, caplog):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    assert load_engine(bundle).name == "torch (cpu)"
+    assert load_engine(bundle).name == "torch (cpu, fp32)"
     assert "torch sees a GPU and cannot use it" in caplog.text
 
 

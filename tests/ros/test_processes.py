@@ -51,7 +51,7 @@ def test_player_to_lifter_and_a_clean_end(graph, bundle, lifter, recording_file,
     log = end(lifter, how)
     assert lifter.returncode == 0
     assert "Traceback" not in log
-    assert "engine torch (cpu) reproduces the golden poses" in log, "what the engines say reaches the node's log"
+    assert "engine torch (cpu, fp32) reproduces the golden poses" in log, "what the engines say reaches the node's log"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
