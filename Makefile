@@ -28,7 +28,9 @@ soak: $(VENV)/test-ready
 bench: $(VENV)/test-ready
 	$(BIN) -m bench
 
+# TensorRT is large, and there is none for some machines: its engine then says that it is missing.
 verify-gpu: $(VENV)/test-ready
+	-$(PIP) -r requirements/gpu.txt
 	for engine in tensorrt cuda_graphs torch; do for precision in fp16 fp32; do \
 	  $(BIN) -m bench.verify realtime $$engine $$precision; \
 	done; done 2>&1 | tee gpu.log

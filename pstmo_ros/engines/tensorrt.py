@@ -45,7 +45,11 @@ def tensorrt_engine(bundle: Bundle, options: Options) -> Recipe:
     try:
         trt = importlib.import_module("torch_tensorrt")
     except Exception as e:  # a library that it does not find is an OSError
-        raise ImportError(f"torch_tensorrt is missing, or not made for this torch ({e}): see README, Engines") from e
+        release = ".".join(torch.__version__.split(".")[:2])
+        raise ImportError(
+            f"torch_tensorrt is missing, or not made for this torch ({e}): pip install torch_tensorrt=={release}.*; "
+            "on a Jetson, NVIDIA's for your JetPack"
+        ) from e
     shape = bundle.golden_x.shape[1:]
 
     def write(folder: Path) -> None:

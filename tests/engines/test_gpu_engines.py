@@ -1,7 +1,9 @@
 """The GPU engines; where there is no GPU, which batches they run and what they ask TensorRT for."""
 
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from pstmo_ros.core.bundle import load
-from pstmo_ros.engines import Options, load_engine, model_path, tensorrt
+from pstmo_ros.engines import EngineError, Options, load_engine, model_path, tensorrt
 from pstmo_ros.engines.cuda_graphs import BUCKETS, batches
 from pstmo_ros.engines.deployed import exported
 from pstmo_ros.engines.self_test import TOLERANCE_MM
@@ -120,6 +122,22 @@ def test_tensorrt_gets_the_graph_in_the_precision_asked_for_and_stores_it_as_it_
     # Not in the cache: torch_tensorrt writes over it in place. Each GPU's own: TensorRT refuses another's.
     name = "tensorrt_timing_2.8.0_Orin_nvgpu_integrated.bin"
     assert got["arguments"]["timing_cache_path"] == str(tmp_path / name)
+
+
+def test_what_tensorrt_lacks_is_said_with_what_to_install(bundle, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
+    with pytest.raises(EngineError, match=r"pip install torch_tensorrt==2\.13\.\*"):
+        load_engine(bundle, "tensorrt", Options(precision="fp16"))
+
+
+def test_verify_gpu_installs_the_torch_tensorrt_of_the_pinned_torch():
+    requirements = Path(__file__).parents[2] / "requirements"
+    torchs, trts = ((requirements / name).read_text() for name in ("run.txt", "gpu.txt"))
+    release = re.search(r"^torch==(\d+\.\d+)\.", torchs, re.M)
+    assert release
+    assert f"torch_tensorrt=={release[1]}." in trts
 
 
 def test_an_engine_of_another_torch_cuda_or_chip_is_another_one(monkeypatch):
