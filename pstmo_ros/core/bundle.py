@@ -125,9 +125,21 @@ def load(path: str | Path) -> Bundle:
         model = STMO(config)
         model.load_state_dict({k.removeprefix(_WEIGHTS): v for k, v in tensors.items() if k.startswith(_WEIGHTS)})
         golden_x, golden_y = (tensors[_GOLDEN + k].float().numpy() for k in "xy")
+        _check_golden(config, golden_x, golden_y)
     except (RuntimeError, KeyError, TypeError, ValueError) as e:
         raise BundleError(f"model file {str(path)!r} does not hold the tensors its own settings ask for: {e}") from None
     return Bundle(model.eval().requires_grad_(False), config, metadata, golden_x, golden_y, sha256(path), path)
+
+
+def _check_golden(config: ModelConfig, x: Floats, y: Floats) -> None:
+    """ValueError for golden windows and poses that no engine could be held to."""
+    count = max(len(x), 1)
+    for name, tensor, shape in (
+        ("x", x, (count, config.frames, config.points, 2)),
+        ("y", y, (count, skeleton.J, config.channels)),
+    ):
+        if tensor.shape != shape:
+            raise ValueError(f"{_GOLDEN}{name} has shape {tensor.shape}, not {shape}")
 
 
 def _poses(model: STMO, windows: Floats) -> Floats:
