@@ -30,8 +30,8 @@ PARTS = ("engines", "lifter", "node")
 MODELS = ("small", "realtime", "accurate")
 CROWDS = (1, 2, 5, 10, 30)
 _UNITS = {"AVX-512": "avx512f", "VNNI": "_vnni", "AMX": "amx_bf16"}  # what there is in /proc/cpuinfo of those
-_positive = arguments.number(float, 0.01)
 LOADS = ((1, 50.0), (1, 200.0), (10, 50.0))  # people, and messages a second
+_positive = arguments.number(float, 0.01)
 
 
 def load(text: str) -> tuple[int, float]:
@@ -102,8 +102,8 @@ one is, on the same device; `floor` is the model's matrix products at the rate o
 `fp16` and `int8`, where the machine has units for them, are what these precisions give; `off` how far their poses,
 whose joints are half a metre from the pelvis, are from fp32's in the mean."""
 _NODE = """The node as a process of its own, over DDS, beside a bare relay of the same messages: latency from
-sending the keypoints to receiving the skeletons, and processor time per frame. Between messages that come 20 ms apart,
-whatever else runs on the machine takes the caches; at 200 a second it has no time to."""
+sending the keypoints to receiving the skeletons, processor time per frame, and resident memory. Between messages that
+come 20 ms apart, whatever else runs on the machine takes the caches; at 200 a second it has no time to."""
 
 
 def page(data: Mapping[str, Any], command: str) -> str:

@@ -22,7 +22,7 @@ from pstmo_ros.ros.graph import own_graph
 def measure(
     models: tuple[str, ...], loads: tuple[tuple[int, float], ...], seconds: float, turns: int
 ) -> list[dict[str, object]]:
-    """A row for each load and model: end-to-end latency and processor time per frame, of relay and node.
+    """A row for each load and model: end-to-end latency and processor time per frame, of relay and node, and memory.
 
     loads: people, and messages a second. Relay and node take turns for ``seconds`` in all, each: what else runs on the
     machine comes and goes.
@@ -45,6 +45,7 @@ def measure(
             added, forward = figures["node p50 ms"] - figures["relay p50 ms"], float(np.median(said))
             figures |= {"added p50 ms": added, "of that forward ms": forward, "the rest ms": added - forward}
             lost = sum(t.sent - len(t.latency_ms) for t in traffic)
+            figures["node MB"] = max(mb for t in traffic for _, mb in t.memory_mb)
             rows.append({"model": model, "people": count, "messages/s": rate_hz, **figures, "lost": lost})
     return rows
 

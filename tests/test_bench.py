@@ -1,6 +1,7 @@
 """`make bench` gives its two files; what they say is the machine's."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +10,15 @@ import pytest
 
 from bench import __main__ as bench
 from bench import soak, traffic
+
+
+@pytest.fixture(autouse=True)
+def log_level():
+    """What bench silences for its process is heard again after it."""
+    log = logging.getLogger("pstmo_ros.engines")
+    before = log.level
+    yield
+    log.setLevel(before)
 
 
 def test_bench_writes_its_report(tmp_path):
@@ -25,6 +35,7 @@ def test_bench_writes_its_report(tmp_path):
     assert row["plain / torch"] == row["plain_ms"] / row["torch_ms"]
     assert [(r["model"], r["people"]) for r in data["lifter"]] == [("small", p) for p in (1, 2, 5, 10, 30)]
     assert [(r["people"], r["messages/s"]) for r in data["node"]] == [(2, 100.0)]
+    assert data["node"][0]["node MB"] > 50
     assert [r["people"] for r in data["messages"]] == [1, 2, 5, 10, 30]
     assert {"first start s", "second start s"} <= data["starts"].keys()
     for row in data["lifter"]:
