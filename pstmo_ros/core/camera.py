@@ -112,14 +112,19 @@ class Camera:
         z = np.where(points_m[..., 2:] > 0, points_m[..., 2:], np.nan)
         return self.pixels(points_m[..., :2] / z)
 
+    @property
+    def _rational(self) -> tuple[float, ...]:
+        """k1 k2 p1 p2 k3 k4 k5 k6 of any lens but a fisheye's: plumb_bob is a rational_polynomial without k4..k6."""
+        return (*self.distortion, 0.0, 0.0, 0.0)[:8]
+
     def _bend(self, rays: Floats) -> Floats:
-        """Rays -> distorted rays (…, 2): plumb_bob is a rational_polynomial without k4..k6."""
+        """Rays -> distorted rays (…, 2)."""
         x, y, _ = self._bend_with_slopes(rays[..., 0], rays[..., 1])
         return np.stack([x, y], -1)
 
     def _bend_with_slopes(self, x: Floats, y: Floats) -> tuple[Floats, Floats, tuple[Floats, Floats, Floats]]:
         """Rays x, y -> distorted ones, and how these change: x by x, x by y and y by x, y by y."""
-        k1, k2, p1, p2, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0)[:8]
+        k1, k2, p1, p2, k3, k4, k5, k6 = self._rational
         r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
         slope = k1 + r2 * (2 * k2 + r2 * (3 * k3))  # of radial, by r2
@@ -162,7 +167,7 @@ class Camera:
     def _straight(self, r2: Floats) -> Floats:
         """About what distorted rays, of that length squared, are to be multiplied by: the first terms of the radial
         distortion's inverse (Drap and Lefèvre 2016), where they are small; else 1."""
-        k1, k2, _, _, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0)[:8]
+        k1, k2, _, _, k3, k4, k5, k6 = self._rational
         a1 = k1 - k4
         a2 = k2 - k5 - k4 * a1
         a3 = k3 - k6 - k5 * a1 - k4 * a2

@@ -96,6 +96,7 @@ class PoseLifter:
         points = normalize(windows.joints_px, windows.size_px, camera, self.normalization)
         if self.takes_gravity:
             points = with_down(points, camera.down if camera else None)
+        # Before the forward pass, which takes the caches from whatever follows.
         joints_px, scores = np.array([d.joints_px for d in due]), np.array([d.scores for d in due])
         rays = None if camera is None else camera.rays(joints_px)
         out = self.engine(points)
