@@ -126,7 +126,7 @@ def test_points_are_where_the_rays_meet(world):
     rays = np.stack([v.camera.rays(v.camera.project(v.into(world))) for v in views])
     seen = np.ones(rays.shape[:-1])
     np.testing.assert_allclose(triangulate(views, rays, seen), world, atol=1e-6)
-    assert misses(views, rays, world).max() < 1e-9
+    assert misses(views, rays, world).max() < 1e-7
     seen[1:, 0, 0] = 0
     assert np.isnan(triangulate(views, rays, seen)[0, 0]).all(), "one camera alone says nothing of depth"
 
