@@ -28,6 +28,7 @@ from pstmo_ros.render import ScenePicture, filmed, write_image, write_video
 from pstmo_ros.ros.graph import own_graph
 
 START_TIMEOUT_S = 120.0  # the first start compiles the model
+ASK_AGAIN_S = 1.0
 VIDEO_FPS = 10.0
 
 
@@ -156,11 +157,12 @@ def _wait_until(condition, node, process: subprocess.Popen[bytes]) -> None:  # t
     from lifecycle_msgs.srv import GetState
 
     deadline = time.monotonic() + START_TIMEOUT_S
-    ask, state = node.create_client(GetState, "/lifter/get_state"), None
+    ask, state, asked = node.create_client(GetState, "/lifter/get_state"), None, -np.inf
     while not condition():
         # It answers once it has tried to start: one that cannot would stay there, unconfigured, to be tried again.
-        if state is None and ask.service_is_ready():
-            state = ask.call_async(GetState.Request())
+        # Asked again and again: an answer that comes before DDS has matched both of its ends is lost.
+        if (state is None or not state.done()) and ask.service_is_ready() and time.monotonic() - asked > ASK_AGAIN_S:
+            state, asked = ask.call_async(GetState.Request()), time.monotonic()
         if state is not None and state.done() and state.result().current_state.label == "unconfigured":
             raise RuntimeError("the lifter cannot be configured; its message above says why")
         if process.poll() is not None:

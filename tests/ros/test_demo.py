@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,6 +84,18 @@ def test_people_without_an_id_are_nobodys_poses(recording, tmp_path):
     recording.person_ids[3] = -1
     save_recording(tmp_path / "a.npz", recording)
     assert "has no person_ids" in run("--recording", tmp_path / "a.npz").stderr
+
+
+def test_the_node_is_asked_again_where_its_answer_was_lost(monkeypatch):
+    """DDS may match the two ends of a service one after the other: what is sent in between does not arrive."""
+    unconfigured = SimpleNamespace(current_state=SimpleNamespace(label="unconfigured"))
+    answers = [SimpleNamespace(done=lambda: False), SimpleNamespace(done=lambda: True, result=lambda: unconfigured)]
+    client = SimpleNamespace(service_is_ready=lambda: True, call_async=lambda _: answers.pop(0))
+    monkeypatch.setattr("rclpy.spin_once", lambda *_, timeout_sec: time.sleep(timeout_sec))
+    monkeypatch.setattr(demo, "START_TIMEOUT_S", 20.0)
+    node, process = SimpleNamespace(create_client=lambda *_: client), SimpleNamespace(poll=lambda: None)
+    with pytest.raises(RuntimeError, match="the lifter cannot be configured"):
+        demo._wait_until(lambda: False, node, process)
 
 
 def test_a_node_that_cannot_be_configured_is_not_waited_for(bundle, tmp_path):
