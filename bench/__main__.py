@@ -42,18 +42,14 @@ def load(text: str) -> tuple[int, float]:
 
 def frames(text: str) -> int:
     """A window's length that there are models of."""
-    try:
+    with arguments.why_not():
         return ModelConfig(frames=int(text)).frames
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 def model(text: str) -> str:
     """A model's name or file, once it has been read."""
-    try:
+    with arguments.why_not():
         load_bundle(model_path(text))
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
     return text
 
 

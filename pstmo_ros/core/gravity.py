@@ -35,6 +35,6 @@ def with_down(windows: Floats, down: tuple[float, float, float] | None) -> Float
     """Windows (B, N, 17, 2) in model coordinates -> (B, N, 18, 2), with a direction, camera axes, or without one."""
     out = np.empty((*windows.shape[:2], windows.shape[2] + 1, 2), np.float32)
     out[:, :, :-1], out[:, :, -1] = windows, np.nan
-    if down is not None and (below := math.hypot(*down) + down[1]) > 0:  # upside down has no point
-        out[:, :, -1] = down[0] / below, down[2] / below
+    if down is not None and down[1] > -(length := math.hypot(*down)):  # upside down has no point
+        out[:, :, -1] = to_point(np.array(down) / length)
     return out
